@@ -1,0 +1,1 @@
+"""Morphable models: readers of official files, the builder of the embedded model, checks."""

@@ -1,0 +1,1 @@
+"""Protocols, adapters and reports: `python -m eval BENCHMARK`."""
