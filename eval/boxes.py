@@ -1,0 +1,40 @@
+"""Boxes [x0, y0, x1, y1] in pixels: overlap, matching, and the square box that dlib's face data use."""
+
+import numpy as np
+from jaxtyping import Float
+
+MATCH_IOU = 0.4
+"""A detection counts as the annotated face from this overlap on."""
+
+
+def overlap(boxes_px: Float[np.ndarray, "N 4"], other_px: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "N M"]:
+    """Intersection over union of every pair."""
+    low = np.maximum(boxes_px[:, None, :2], other_px[None, :, :2])
+    high = np.minimum(boxes_px[:, None, 2:], other_px[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0.0), axis=-1)
+    area, other_area = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (boxes_px, other_px))
+    return shared / np.maximum(area[:, None] + other_area[None] - shared, 1e-12)
+
+
+def match_box(
+    boxes_px: Float[np.ndarray, "N 4"], truth_px: Float[np.ndarray, " 4"], least: float = MATCH_IOU
+) -> Float[np.ndarray, " 4"] | None:
+    """The box that overlaps the true one most, None where none does by `least`."""
+    if not len(boxes_px):
+        return None
+    shared = overlap(boxes_px, truth_px[None])[:, 0]
+    best = int(shared.argmax())
+    return boxes_px[best] if shared[best] >= least else None
+
+
+def match_all(
+    boxes_px: Float[np.ndarray, "N 4"], truth_px: Float[np.ndarray, "M 4"], least: float = MATCH_IOU
+) -> list[tuple[int, int, float]]:
+    """One-to-one pairs (detection, truth, overlap), largest overlap first, none below or at `least`."""
+    shared = overlap(boxes_px, truth_px)
+    pairs: list[tuple[int, int, float]] = []
+    while shared.size and shared.max() > least:
+        found, true = (int(k) for k in np.unravel_index(shared.argmax(), shared.shape))
+        pairs.append((found, true, float(shared[found, true])))
+        shared[found], shared[:, true] = 0.0, 0.0
+    return pairs

@@ -1,0 +1,108 @@
+"""What a benchmark asks of a method, and how a run is scored: two small interfaces and one loop."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from eval.boxes import match_box
+
+Crop = Literal["gt", "detector"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of one face; what it does not know stays None.
+
+    `landmarks_px`: named sets of 68 points in the photo ("pgn", "3dmm", ...). `vertices_px` in the photo with depth in
+    pixels; `vertices_mm` with expression, `neutral_mm` without, both in the model frame; `model_landmarks_mm` the 68
+    points of the neutral mesh; `euler_deg` pitch, yaw, roll with the sign of AFLW2000's Pose_Para.
+    """
+
+    landmarks_px: Mapping[str, Float[np.ndarray, "68 _"]] = field(default_factory=dict)
+    vertices_px: Float[np.ndarray, "V 3"] | None = None
+    vertices_mm: Float[np.ndarray, "V 3"] | None = None
+    neutral_mm: Float[np.ndarray, "V 3"] | None = None
+    model_landmarks_mm: Float[np.ndarray, "68 3"] | None = None
+    triangles: Int[np.ndarray, "F 3"] | None = None
+    euler_deg: Float[np.ndarray, " 3"] | None = None
+    identity: Float[np.ndarray, " K"] | None = None
+
+
+class Method(Protocol):
+    """Any system: a photo and the tight box of a face's 68 landmarks in, a prediction out."""
+
+    name: str
+
+    def predict(self, image: UInt8[np.ndarray, "H W 3"], box_px: Float[np.ndarray, " 4"]) -> Prediction:
+        """The face in the box [x0, y0, x1, y1]."""
+        ...
+
+    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "N 4"]:
+        """Boxes of all faces; (0, 4) where there is none."""
+        ...
+
+
+class Sample(NamedTuple):
+    """One photo with one annotated face; `truth` is what its benchmark needs to score a prediction."""
+
+    name: str
+    image: UInt8[np.ndarray, "H W 3"]
+    box_px: Float[np.ndarray, " 4"]
+    truth: Any
+
+
+class Record(NamedTuple):
+    """Scores of one sample; `problem` says why there are none (the sample is then left out, and counted)."""
+
+    name: str
+    scores: dict[str, float]
+    problem: str | None = None
+
+
+class Benchmark(Protocol):
+    """A data set in its published layout and its protocol."""
+
+    name: str
+
+    def samples(self) -> Iterable[Sample]:
+        """Photos with boxes and truth. FileNotFoundError names what is missing."""
+        ...
+
+    def score(self, sample: Sample, prediction: Prediction) -> dict[str, float]:
+        """Errors of one prediction by name, NaN where one does not apply."""
+        ...
+
+    def summarise(self, records: list[Record]) -> dict[str, Any]:
+        """The table's figures from the records that were scored."""
+        ...
+
+
+class Run(NamedTuple):
+    """All records of a run, in order, and the summary of those that were scored."""
+
+    benchmark: str
+    method: str
+    crop: Crop
+    records: list[Record]
+    summary: dict[str, Any]
+
+
+def run(benchmark: Benchmark, method: Method, crop: Crop = "gt") -> Run:
+    """Score `method` on every sample; `crop` says whose box the method is given: the true one or its own detection."""
+    records = [_score(benchmark, method, sample, crop) for sample in benchmark.samples()]
+    scored = [record for record in records if record.problem is None]
+    return Run(benchmark.name, method.name, crop, records, benchmark.summarise(scored))
+
+
+def _score(benchmark: Benchmark, method: Method, sample: Sample, crop: Crop) -> Record:
+    box = sample.box_px if crop == "gt" else match_box(method.detect(sample.image), sample.box_px)
+    if box is None:
+        return Record(sample.name, {}, "not found by the detector")
+    prediction = method.predict(sample.image, box)
+    broken = [name for name, points in prediction.landmarks_px.items() if not np.isfinite(points).all()]
+    if broken:
+        return Record(sample.name, {}, f"landmarks that are not finite: {', '.join(broken)}")
+    return Record(sample.name, benchmark.score(sample, prediction))

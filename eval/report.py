@@ -1,0 +1,87 @@
+"""A run as JSON: every value of every sample, the figures of the table, and the machine that made them."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.protocol import Run
+from face3d.io import replace_files
+
+FORMAT = "face3d-eval-1"
+_PACKAGES = ("face3d", "torch", "numpy", "scipy", "opencv-python-headless", "numba", "trimesh")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and commit that a figure depends on."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    here = Path(__file__).resolve().parent
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, so that a figure names the weights it was measured with."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run_as_dict(run: Run) -> dict[str, Any]:
+    """Summary, samples and what was left out of one run."""
+    left_out = {record.name: record.problem for record in run.records if record.problem is not None}
+    return {
+        "benchmark": run.benchmark,
+        "method": run.method,
+        "crop": run.crop,
+        "samples_in_all": len(run.records),
+        "left_out": left_out,
+        "summary": run.summary,
+        "samples": {record.name: record.scores for record in run.records if record.problem is None},
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` with format and environment; NaN becomes null. The file appears complete or not at all."""
+    whole = {"format": FORMAT, "environment": environment(), **content}
+    replace_files({path: (json.dumps(_plain(whole), indent=1, allow_nan=False) + "\n").encode()})
+
+
+def _plain(value: Any) -> Any:
+    """Python scalars, lists and dicts; what is not finite becomes None."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
