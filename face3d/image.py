@@ -15,7 +15,7 @@ from torch import Tensor
 
 Border = Literal["black", "replicate"]
 
-_BORDER_MODES: dict[str, int] = {"black": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
+_BORDER_MODES: dict[Border, int] = {"black": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
 _PREFILTER_ABOVE = 2.0
 
 
@@ -81,8 +81,6 @@ def warp(
     Where the map shrinks more than twice, the source is averaged over whole blocks of pixels first, so nothing aliases.
     Only the part of the source that is looked at is touched: photos of any size are fine.
     """
-    if border not in _BORDER_MODES:
-        raise ValueError(f"border must be one of {sorted(_BORDER_MODES)}, got {border!r}")
     linear = T_out_from_in[:2, :2]
     shrink = 1 / math.sqrt(max(abs(np.linalg.det(linear)), 1e-12))
     block = int(shrink) if shrink > _PREFILTER_ABOVE else 1

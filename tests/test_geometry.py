@@ -1,6 +1,5 @@
 """Similarities as a group; Euler angles: round trip, sign, singularity, and AFLW2000's own photos."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
