@@ -13,9 +13,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-Border = Literal["black", "replicate"]
+Border = Literal["black", "replicate", "reflect"]
 
-_BORDER_MODES: dict[Border, int] = {"black": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
+_BORDER_MODES: dict[Border, int] = {
+    "black": cv2.BORDER_CONSTANT,
+    "replicate": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT_101,
+}
 _PREFILTER_ABOVE = 2.0
 
 
