@@ -1,0 +1,96 @@
+"""The Lee Perry-Smith head scan: as photos with known geometry, and as the truth that meshes are measured against.
+
+The scan's axes are ours already (x to the image's right, y up, z out of the face). Its unit is arbitrary: it is scaled so
+that the outer eye corners are 90 mm apart, which makes the head 157 mm broad. The seven points were placed by hand on the
+frontal view (crossing of the lids, base of the columella, ends of the lip line); the surface there gives the depth.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eval.distance import Surface
+from eval.now_region import LANDMARKS, Region, face_region
+from eval.scene import Light, Textured, View, backdrop, draw, turned_view
+from face3d.io import read_image
+from face3d.rasterise_numba import rasterise_numpy
+
+OUTER_EYE_DISTANCE_MM = 90.0
+_PLACED = {  # in the scan's own unit
+    36: (-1.000, 1.620, 1.692),
+    39: (-0.405, 1.705, 1.842),
+    42: (0.200, 1.700, 1.839),
+    45: (0.795, 1.645, 1.698),
+    33: (-0.110, 0.870, 2.306),
+    48: (-0.500, 0.385, 2.089),
+    54: (0.335, 0.415, 2.078),
+}
+_POINTS = 20_000
+_SEEN_FROM_DEG = (-60.0, -30.0, 0.0, 30.0, 60.0)
+
+
+class HeadScan:
+    """The scan in millimetres. FileNotFoundError names a missing file."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("scan.npz", "color.jpg"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"no {name} in {folder}: expected the Lee Perry-Smith scan (scan.npz, color.jpg)"
+                )
+        with np.load(folder / "scan.npz", allow_pickle=False) as fields:
+            vertices, self.triangles, uv = (fields[name] for name in ("vertices", "faces", "uv"))
+        placed = np.array([_PLACED[index] for index in LANDMARKS])
+        self.mm_per_unit = OUTER_EYE_DISTANCE_MM / float(np.linalg.norm(placed[0] - placed[3]))
+        self.vertices_mm: Float[np.ndarray, "V 3"] = vertices.astype(np.float64) * self.mm_per_unit
+        self.landmarks_mm: Float[np.ndarray, "7 3"] = placed * self.mm_per_unit
+        self.texture = Textured(read_image(folder / "color.jpg"), np.stack([uv[:, 0], 1.0 - uv[:, 1]], 1))
+
+    @property
+    def region(self) -> Region:
+        """NoW's face region."""
+        return face_region(self.landmarks_mm)
+
+    @cached_property
+    def face_points_mm(self) -> Float[np.ndarray, "N 3"]:
+        """Points spread evenly over the region, on what is seen from yaw -60 to 60 (not inside nostrils or mouth)."""
+        seen = self.triangles[self._seen_triangles()]
+        points = sample_surface(self.vertices_mm, seen, 4 * _POINTS, seed=0)
+        return points[self.region.inside(points)][:_POINTS]
+
+    def _seen_triangles(self) -> Int[np.ndarray, " N"]:
+        views = (turned_view((0.0, yaw, 0.0), self.region.centre, 4.0, 1000) for yaw in _SEEN_FROM_DEG)
+        ids = [
+            np.unique(
+                rasterise_numpy(np.float32(view.project(self.vertices_mm)), self.triangles, (1000, 1000)).triangle
+            )
+            for view in views
+        ]
+        found = np.unique(np.concatenate(ids))
+        return found[found >= 0]
+
+    def surface(self) -> Surface:
+        """The whole scan for closest-point queries."""
+        return Surface(self.vertices_mm, self.triangles)
+
+    def photo(self, yaw_deg: float, size_px: int = 450, seed: int = 0) -> tuple[np.ndarray, View]:
+        """A lit picture of the head at a yaw, the face about 40 % of it, and the view it was taken from."""
+        view = turned_view((0.0, yaw_deg, 0.0), self.region.centre, 0.0031 * size_px, size_px)
+        background = backdrop(seed, size_px)
+        return draw(view.project(self.vertices_mm), self.triangles, self.texture, background, Light()), view
+
+
+def sample_surface(
+    vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"], count: int, seed: int
+) -> Float[np.ndarray, "N 3"]:
+    """`count` points, uniform by area, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    chosen = rng.choice(len(triangles), count, p=area / area.sum())
+    u, v = rng.random((2, count, 1))
+    over = u + v > 1
+    u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
+    return a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen]
