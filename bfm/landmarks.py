@@ -1,0 +1,58 @@
+"""The 68 landmarks placed where AFLW2000's lie: those of the Basel Face Model's 68-point basis (3DDFA), on our surface."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+
+# The mirrored partner of each of the 68 landmarks (300W order).
+MIRROR_68 = np.array(
+    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
+    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+)
+INNER = np.arange(17, 68)
+
+
+class SurfacePoints(NamedTuple):
+    """Points on a surface: `triangles` (L,) and `barycentric` (L,3)."""
+
+    triangles: np.ndarray
+    barycentric: np.ndarray
+
+
+def basel_landmarks_mm(folder: Path) -> np.ndarray:
+    """(68,3) landmarks of the Basel Face Model's mean, millimetres, y up, made symmetric. `folder` holds u_base.txt."""
+    path = folder / "u_base.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; it is the 68-point mean of 3DDFA's Basel Face Model basis")
+    points = np.loadtxt(path).reshape(68, 3) / 1000.0
+    return (points + points[MIRROR_68] * [-1, 1, 1]) / 2
+
+
+def align_similarity(source: np.ndarray, target: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """`points` moved by the similarity that brings `source` (N,3) to `target` (N,3) (Umeyama 1991, eq. 40-42)."""
+    mean_source, mean_target = source.mean(0), target.mean(0)
+    a, b = source - mean_source, target - mean_target
+    u, d, vt = np.linalg.svd(b.T @ a)
+    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation, scale = (u * sign) @ vt, (d * sign).sum() / (a**2).sum()
+    return scale * (points - mean_source) @ rotation.T + mean_target
+
+
+def fit_landmarks(
+    vertices: np.ndarray, triangles: np.ndarray, allowed: np.ndarray, anchors: np.ndarray, bfm68: Path
+) -> SurfacePoints:
+    """Place the 68 points on a mesh (V,3), on triangles where `allowed` (F,).
+
+    `anchors` (68,3) are any landmarks of this mesh in 300W order; only the inner 51 are used, and only for the similarity
+    between the two heads."""
+    basel = basel_landmarks_mm(bfm68)
+    goal = align_similarity(basel[INNER], anchors[INNER], basel)
+    surface = trimesh.Trimesh(vertices, triangles[allowed], process=False)
+    closest, _, index = trimesh.proximity.closest_point(surface, goal)
+    chosen = np.flatnonzero(allowed)[index]
+    barycentric = trimesh.triangles.points_to_barycentric(vertices[triangles[chosen]], closest)
+    barycentric = barycentric.clip(0, 1)
+    return SurfacePoints(chosen, barycentric / barycentric.sum(1, keepdims=True))

@@ -1,0 +1,87 @@
+"""Fit the morphable model to 2D landmarks: closed-form pose and linear least squares in turns, many faces at once.
+
+Minimises  sum_p w_p |s (R X_p)[:2] + t - x_p|^2 / sigma^2 + |identity|^2 + |expression / std|^2  over pose, identity and
+expression, with Geman-McClure weights w_p from the residuals of the round before.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from face3d.morphable import MorphableModel
+from face3d.pose import orthography_from_points_2d
+from face3d.types import ScaledOrthography
+
+
+class PointBasis(NamedTuple):
+    """P points of the model as a linear function of its coefficients: mean (P,3), identity (K,P,3), expression (E,P,3)."""
+
+    mean: Float[Tensor, "P 3"]
+    identity: Float[Tensor, "K P 3"]
+    expression: Float[Tensor, "E P 3"]
+
+
+class Fit(NamedTuple):
+    """Coefficients, pose in the image, and the weighted RMS distance of the points in millimetres."""
+
+    identity: Float[Tensor, "B K"]
+    expression: Float[Tensor, "B E"]
+    pose: ScaledOrthography
+    rms_mm: Float[Tensor, " B"]
+
+
+def point_basis(
+    model: MorphableModel, triangle_vertices: Float[Tensor, "P 3"] | Tensor, barycentric: Tensor
+) -> PointBasis:
+    """The basis restricted to surface points given by vertices (P,3) and barycentric weights (P,3)."""
+
+    def pick(values: Tensor) -> Tensor:
+        return (values[..., triangle_vertices, :] * barycentric[..., None].to(values)).sum(-2)
+
+    return PointBasis(pick(model.mean), pick(model.identity_basis), pick(model.expression_basis))
+
+
+def _points(basis: PointBasis, identity: Tensor, expression: Tensor) -> Tensor:
+    shape = torch.einsum("bk,kpc->bpc", identity, basis.identity)
+    return basis.mean + shape + torch.einsum("be,epc->bpc", expression, basis.expression)
+
+
+def _solve_coefficients(
+    basis: PointBasis, prior: Tensor, pose: ScaledOrthography, goal_px: Tensor, weights: Tensor
+) -> Tensor:
+    """Ridge least squares for all coefficients (B,K+E) with the pose held; `weights` (B,P) in 1/mm^2."""
+    stacked = torch.cat([basis.identity, basis.expression])
+    rows = pose.rotation[:, :2] * pose.scale[:, None, None]
+    design = torch.einsum("bij,kpj->bpik", rows, stacked).flatten(1, 2)
+    residual = goal_px - pose.translation_px[:, None] - torch.einsum("bij,pj->bpi", rows, basis.mean)
+    per_row = (weights / pose.scale[:, None] ** 2).repeat_interleave(2, dim=1)
+    weighted = design * per_row[..., None]
+    normal = design.transpose(1, 2) @ weighted + torch.diag(1 / prior**2)
+    right = (weighted * residual.flatten(1, 2)[..., None]).sum(1)
+    return torch.linalg.solve(normal, right)
+
+
+def fit_points(
+    basis: PointBasis,
+    expression_std: Float[Tensor, " E"],
+    points_px: Float[Tensor, "B P 2"],
+    sigma_mm: float = 1.5,
+    rounds: int = 8,
+) -> Fit:
+    """Fit to 2D points (pixel centres at integers). Points whose residual is far beyond sigma lose their weight."""
+    batch, identities = len(points_px), len(basis.identity)
+    prior = torch.cat([torch.ones(identities), expression_std])
+    coefficients = torch.zeros(batch, len(prior))
+    weights = torch.ones(points_px.shape[:2])
+    for _ in range(rounds):
+        shape = _points(basis, coefficients[:, :identities], coefficients[:, identities:])
+        pose = orthography_from_points_2d(shape, points_px, weights)
+        coefficients = _solve_coefficients(basis, prior, pose, points_px, weights / sigma_mm**2)
+        shape = _points(basis, coefficients[:, :identities], coefficients[:, identities:])
+        flat = pose.scale[:, None, None] * (shape @ pose.rotation.transpose(1, 2))[..., :2]
+        error = (flat + pose.translation_px[:, None] - points_px).norm(dim=-1) / pose.scale[:, None]
+        weights = 1 / (1 + (error / (2 * sigma_mm)) ** 2) ** 2
+    rms = ((weights * error**2).sum(1) / weights.sum(1)).sqrt()
+    return Fit(coefficients[:, :identities], coefficients[:, identities:], pose, rms)

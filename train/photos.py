@@ -1,0 +1,104 @@
+"""`python -m train photos`: labelled photos -> upright patches with the fitted model, kept in one folder for training.
+
+The folder holds `images.npy` (N,S,S,3) uint8 and `fits.npz` with identity, expression, rotation, scale, translation_px
+(in the patch), rms_mm, names, persons.
+"""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from face3d.image import crop_transform, transform_points, warp
+from face3d.morphable import MorphableModel
+from face3d.types import ScaledOrthography
+from train.fit import Fit, fit_points, point_basis
+from train.labels import labelled_images, person_of, read_labels
+from train.mediapipe_tie import Tie, tie
+
+PATCH = 192
+PATCH_FACTOR = 1.75  # of the larger side of the box around all labelled points
+RMS_LIMIT_MM = 4.0
+log = logging.getLogger(__name__)
+
+
+class Photos(NamedTuple):
+    """Patches and their fits, arrays as in the module's text; `images` is a read-only memory map."""
+
+    images: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    rotation: np.ndarray
+    scale: np.ndarray
+    translation_px: np.ndarray
+    rms_mm: np.ndarray
+    names: np.ndarray
+    persons: np.ndarray
+
+
+def load_photos(folder: Path) -> Photos:
+    """Open a folder that `build_photos` wrote."""
+    if not (folder / "fits.npz").is_file():
+        raise FileNotFoundError(f"{folder}/fits.npz: not there; make it with `python -m train photos`")
+    with np.load(folder / "fits.npz", allow_pickle=False) as file:
+        fields = {name: file[name] for name in file.files}
+    return Photos(images=np.load(folder / "images.npy", mmap_mode="r"), **fields)
+
+
+def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The square around a face, and the points (478,2) in it."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    side = float(PATCH_FACTOR * (high - low).max())
+    transform = crop_transform((low + high) / 2, side, PATCH)
+    return warp(image, transform, (PATCH, PATCH), border="reflect"), transform_points(transform, points[:, :2])
+
+
+def _frontal(landmarks: np.ndarray) -> np.ndarray:
+    """Up to 1500 labels whose face looks at the camera (nose tip midway between the sides of the oval)."""
+    sides = landmarks[:, [234, 454], 0]
+    middle = (landmarks[:, 4, 0] - sides[:, 0]) / (sides[:, 1] - sides[:, 0])
+    return landmarks[np.abs(middle - 0.5) < 0.06][:1500]
+
+
+def fit_all(model: MorphableModel, tied: Tie, points_px: torch.Tensor, batch: int = 256) -> Fit:
+    """Fit every labelled face (N,P,2)."""
+    basis = point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
+    parts = [fit_points(basis, model.expression_std, chunk) for chunk in points_px.split(batch)]
+    pose = ScaledOrthography(*(torch.cat([getattr(p.pose, f) for p in parts]) for f in ScaledOrthography._fields))
+    first, second, last = (torch.cat([p[i] for p in parts]) for i in (0, 1, 3))
+    return Fit(first, second, pose, last)
+
+
+def build_photos(model_path: Path, data: Path, label_files: list[Path], out: Path, every: int = 4) -> int:
+    """Cut and fit all labelled images; returns how many. Faces whose fit is worse than RMS_LIMIT_MM are left out."""
+    labels = read_labels(label_files)
+    patches, points, rows = [], [], []
+    for row, image in labelled_images(data, labels, every):
+        patch, moved = _patch(image, labels.landmarks[row])
+        patches.append(patch)
+        points.append(moved)
+        rows.append(row)
+    model = MorphableModel.load(model_path)
+    tied = tie(model.arrays(), _frontal(labels.landmarks[rows]))
+    fit = fit_all(model, tied, torch.from_numpy(np.stack(points)[:, tied.points]).float())
+    good = np.flatnonzero(fit.rms_mm.numpy() < RMS_LIMIT_MM)
+    log.info("%d of %d faces fitted within %.1f mm", len(good), len(rows), RMS_LIMIT_MM)
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / "images.npy", np.stack([patches[i] for i in good]))
+    names = labels.names[np.array(rows)[good]]
+    np.savez(
+        out / "fits.npz",
+        identity=fit.identity[good].numpy(),
+        expression=fit.expression[good].numpy(),
+        rotation=fit.pose.rotation[good].numpy(),
+        scale=fit.pose.scale[good].numpy(),
+        translation_px=fit.pose.translation_px[good].numpy(),
+        rms_mm=fit.rms_mm[good].numpy(),
+        names=names,
+        persons=np.array([person_of(str(name)) for name in names]),
+    )
+    return len(good)
+
+
