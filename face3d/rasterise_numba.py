@@ -1,13 +1,16 @@
 """Rasteriser on the CPU: a z-buffer compiled by numba, and its numpy door for data generators.
 
-Pixel centres at integers, x right, y down; smaller depth is nearer. A pixel on an edge belongs to the face: the sign of the
-edge functions of float32 vertices is exact in float64, so neighbouring faces leave no hole. Of two equal depths the first face stays.
+Pixel centres at integers, x right, y down; smaller depth is nearer. A pixel on an edge belongs to the face: the sign of
+the edge functions of float32 vertices is exact in float64, so neighbouring faces leave no hole. Of two equal depths the
+first face stays.
+
 numba is imported at the first call; machine code is kept in numba's cache where a folder for it can be written.
 """
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
+from inspect import unwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +25,7 @@ class NumpyFragments(NamedTuple):
     depth: Float32[np.ndarray, "H W"]
 
 
-def _fill(vertices: Any, triangles: Any, cull: bool, triangle: Any, depth: Any) -> None:
+def _fill(vertices: Any, triangles: Any, cull: bool, area_epsilon: float, triangle: Any, depth: Any) -> None:
     """Nearest face and its depth at each pixel (compiled; see `rasterise_numpy`)."""
     height, width = triangle.shape
     for face in range(triangles.shape[0]):
@@ -41,7 +44,7 @@ def _fill(vertices: Any, triangles: Any, cull: bool, triangle: Any, depth: Any) 
         if not abs(z0 + z1 + z2) < 1e300:
             continue
         sign = 1.0 if area > 0.0 else -1.0
-        inverse = 1.0 / abs(area)
+        inverse = sign / (area - area_epsilon)
         ax, ay = (y1 - y2) * sign, (x2 - x1) * sign  # edge functions, positive inside: weights of vertices 0, 1, 2
         bx, by = (y2 - y0) * sign, (x0 - x2) * sign
         cx, cy = (y0 - y1) * sign, (x1 - x0) * sign
@@ -95,24 +98,25 @@ def _interpolate(attributes: Any, triangles: Any, triangle: Any, barycentric: An
                 out[y, x, k] = u * attributes[a, k] + v * attributes[b, k] + w * attributes[c, k]
 
 
+_MESH = "void(float32[:,::1], int32[:,::1]"
 _SIGNATURES: dict[str, tuple[Callable[..., None], str]] = {
-    "fill": (_fill, "void(float32[:,::1], int32[:,::1], boolean, int32[:,::1], float32[:,::1])"),
-    "resolve": (_resolve, "void(float32[:,::1], int32[:,::1], int32[:,::1], float32[:,:,::1])"),
-    "interpolate": (_interpolate, "void(float32[:,::1], int32[:,::1], int32[:,::1], float32[:,:,::1], float32[:,:,::1])"),
+    "fill": (_fill, f"{_MESH}, boolean, float64, int32[:,::1], float32[:,::1])"),
+    "resolve": (_resolve, f"{_MESH}, int32[:,::1], float32[:,:,::1])"),
+    "interpolate": (_interpolate, f"{_MESH}, int32[:,::1], float32[:,:,::1], float32[:,:,::1])"),
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernel(name: str) -> Callable[..., None]:
     """The compiled function; from numba's cache, or compiled in memory where no cache folder can be written."""
     import numba
 
     function, signature = _SIGNATURES[name]
-    options = {"nogil": True, "error_model": "numpy"}
+    function = unwrap(function)  # without the checks of shapes that the tests put around it
     try:
-        return numba.njit(signature, cache=True, **options)(function)
+        return numba.njit(signature, cache=True, nogil=True, error_model="numpy")(function)
     except (RuntimeError, OSError):  # numba: "no locator available"; a full or read-only disk
-        return numba.njit(signature, **options)(function)
+        return numba.njit(signature, nogil=True, error_model="numpy")(function)
 
 
 def _checked_mesh(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,6 +148,7 @@ def rasterise_numpy(
     triangles: Int[np.ndarray, "F 3"],
     size_hw: tuple[int, int],
     cull_backfaces: bool = False,
+    area_epsilon_px2: float = 0.0,
     out: NumpyFragments | None = None,
 ) -> NumpyFragments:
     """What each pixel sees of a mesh; runs without the GIL, so several threads can render at once.
@@ -153,6 +158,7 @@ def rasterise_numpy(
         triangles: vertex indices, counter-clockwise seen from outside.
         size_hw: height and width of the picture.
         cull_backfaces: leave out the faces seen from inside.
+        area_epsilon_px2: taken from twice the area of faces where depths are compared, as in `face3d.rasterise`.
         out: result of an earlier call of the same size, to be overwritten.
 
     Raises:
@@ -160,7 +166,7 @@ def rasterise_numpy(
     """
     vertices, faces = _checked_mesh(vertices_px, triangles)
     fragments = _buffers(size_hw, out)
-    _kernel("fill")(vertices, faces, cull_backfaces, fragments.triangle, fragments.depth)
+    _kernel("fill")(vertices, faces, cull_backfaces, area_epsilon_px2, fragments.triangle, fragments.depth)
     _kernel("resolve")(vertices, faces, fragments.triangle, fragments.barycentric)
     return fragments
 
@@ -176,9 +182,10 @@ def interpolate_numpy(
     if out is None:
         out = np.zeros((*fragments.triangle.shape, values.shape[1]), np.float32)
     elif out.shape != (*fragments.triangle.shape, values.shape[1]) or not out.flags.c_contiguous:
-        raise ValueError(f"out has shape {out.shape}; expected {(*fragments.triangle.shape, values.shape[1])}, contiguous")
-    if fragments.triangle.size and fragments.triangle.max() >= len(faces):
-        raise ValueError(f"fragments see face {fragments.triangle.max()} of {len(faces)}: pass the triangles that were drawn")
+        raise ValueError(f"out is {out.shape}; expected {(*fragments.triangle.shape, values.shape[1])}, contiguous")
+    last = fragments.triangle.max(initial=-1)
+    if last >= len(faces):
+        raise ValueError(f"fragments see face {last} of {len(faces)}: pass the triangles that were drawn")
     _kernel("interpolate")(values, faces, fragments.triangle, fragments.barycentric, out)
     return out
 
@@ -189,13 +196,15 @@ def sample_texture_numpy(
     triangles: Int[np.ndarray, "F 3"],
     fragments: NumpyFragments,
 ) -> np.ndarray:
-    """The textured picture (H, W, C) of the texture's type: bilinear lookups at x = u (S - 1), y = v (S - 1); 0 where no face is.
+    """The textured picture (H, W, C), of the texture's type; 0 where no face is.
 
-    `cv2.remap` takes up to four channels.
+    Bilinear lookups at x = u (S - 1), y = v (S - 1) by `cv2.remap`, which takes up to four channels.
     """
     import cv2
 
     lookup = np.full((*fragments.triangle.shape, 2), -2.0, np.float32)  # outside the texture: the border's 0
     pixels = uv * np.float32(texture.shape[0] - 1)
     lookup = interpolate_numpy(pixels, triangles, fragments, lookup)
-    return cv2.remap(texture, lookup, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).reshape(*lookup.shape[:2], -1)
+    one_map = np.zeros(0, np.float32)
+    picture = cv2.remap(texture, lookup, one_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return picture.reshape(*lookup.shape[:2], -1)
