@@ -116,9 +116,12 @@ def _source_region(
     limit = np.array(image.shape[1::-1])
     corners = np.array([[0, 0], [size_hw[1], 0], [0, size_hw[0]], [size_hw[1], size_hw[0]]], np.float64) - 0.5
     seen = transform_points(T_in_from_out, corners)
+    first, last = np.clip([seen.min(axis=0), seen.max(axis=0)], -1e9, 1e9)
+    if border == "reflect":  # what is mirrored must be there as well
+        first, last = np.minimum(first, 2 * limit - last), np.maximum(last, -first)
     margin = 2 * block
-    low = np.clip(np.floor(np.clip(seen.min(axis=0), -1e9, 1e9)).astype(np.int64) - margin, 0, limit - 1)
-    high = np.clip(np.ceil(np.clip(seen.max(axis=0), -1e9, 1e9)).astype(np.int64) + margin, low + 1, limit)
+    low = np.clip(np.floor(first).astype(np.int64) - margin, 0, limit - 1)
+    high = np.clip(np.ceil(last).astype(np.int64) + margin, low + 1, limit)
     region = image[low[1] : high[1], low[0] : high[0]]
     T_in_from_source = np.array([[block, 0, low[0]], [0, block, low[1]], [0, 0, 1]], np.float64)
     if block > 1:

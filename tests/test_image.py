@@ -101,6 +101,14 @@ def test_huge_and_distant_regions() -> None:
     assert (outside == 0).all()
 
 
+def test_reflection_mirrors_the_image_at_its_border(rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    shift = np.array([[1.0, 0, 30], [0, 1, 0], [0, 0, 1]])
+    shown = warp(image, shift, (40, 35), "reflect")
+    np.testing.assert_array_equal(shown[:, 30:], image[:, :5])
+    np.testing.assert_array_equal(shown[:, :30], image[:, 30:0:-1])
+
+
 def test_sampling_hits_pixel_centres_and_interpolates() -> None:
     images = torch.arange(12.0).reshape(1, 1, 3, 4)
     points = torch.tensor([[[0.0, 0.0], [3.0, 2.0], [1.5, 0.5], [-5.0, 9.0]]])
