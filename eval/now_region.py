@@ -1,8 +1,8 @@
 """The landmarks and the face region of the NoW benchmark, for any mesh in any unit.
 
 Seven points: both corners of both eyes, the base of the nose, both corners of the mouth. Region: a ball about
-nose_base + 0.3 (bridge - nose_base) with radius 1.4 (outer eye distance + nose length) / 2, the bridge being midway between
-the inner eye corners (github.com/soubhiksanyal/now_evaluation, face region of the scans).
+nose_base + 0.3 (bridge - nose_base) with radius 1.4 (outer eye distance + nose length) / 2, the bridge being midway
+between the inner eye corners (github.com/soubhiksanyal/now_evaluation, face region of the scans).
 """
 
 from typing import NamedTuple

@@ -1,8 +1,8 @@
 """The Lee Perry-Smith head scan: as photos with known geometry, and as the truth that meshes are measured against.
 
-The scan's axes are ours already (x to the image's right, y up, z out of the face). Its unit is arbitrary: it is scaled so
-that the outer eye corners are 90 mm apart, which makes the head 157 mm broad. The seven points were placed by hand on the
-frontal view (crossing of the lids, base of the columella, ends of the lip line); the surface there gives the depth.
+The scan's axes are ours already (x to the image's right, y up, z out of the face). Its unit is arbitrary: it is scaled
+so that the outer eye corners are 90 mm apart, which makes the head 157 mm broad. The seven points were placed by hand
+on the frontal view (crossing of the lids, base of the columella, ends of the lip line); the surface gives the depth.
 """
 
 from functools import cached_property
@@ -63,9 +63,7 @@ class HeadScan:
     def _seen_triangles(self) -> Int[np.ndarray, " N"]:
         views = (turned_view((0.0, yaw, 0.0), self.region.centre, 4.0, 1000) for yaw in _SEEN_FROM_DEG)
         ids = [
-            np.unique(
-                rasterise_numpy(np.float32(view.project(self.vertices_mm)), self.triangles, (1000, 1000)).triangle
-            )
+            np.unique(rasterise_numpy(view.project(self.vertices_mm), self.triangles, (1000, 1000)).triangle)
             for view in views
         ]
         found = np.unique(np.concatenate(ids))

@@ -72,11 +72,11 @@ def draw(
     background: UInt8[np.ndarray, "H W 3"],
     light: Light | None,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The mesh over the background. Colours are sRGB in [0, 1] a vertex, or an image and UV; `light` None leaves them."""
+    """The mesh over the background. Colours: sRGB in [0, 1] a vertex, or a texture; `light` None leaves them."""
     height, width = background.shape[:2]
-    fine = np.float32(vertices_px)
+    fine = np.array(vertices_px, np.float32)
     fine[:, :2] = (fine[:, :2] + 0.5) * _FINER - 0.5
-    triangle, weights, _ = rasterise_numpy(fine, np.int32(triangles), (height * _FINER, width * _FINER))
+    triangle, weights, _ = rasterise_numpy(fine, triangles, (height * _FINER, width * _FINER))
     covered = triangle >= 0
     corners, weights = triangles[triangle[covered]], weights[covered][..., None]
     shaded = colours.at(corners, weights) if isinstance(colours, Textured) else (colours[corners] * weights).sum(1)
@@ -84,7 +84,7 @@ def draw(
         normals = (camera_normals(vertices_px, triangles)[corners] * weights).sum(1)
         shaded = shaded * _shade(normals, light)[:, None]
     picture = cv2.resize(background, None, fx=_FINER, fy=_FINER, interpolation=cv2.INTER_LINEAR)
-    picture[covered] = np.clip(shaded * 255.0, 0, 255).astype(np.uint8)
+    picture[covered] = np.clip(shaded * 255.0 + 0.5, 0, 255).astype(np.uint8)
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -99,7 +99,7 @@ class Textured(NamedTuple):
         size = np.array(self.image.shape[1::-1]) - 1
         place = ((self.uv[corners] * weights).sum(1) * size).astype(np.float32)
         rows = [place[start : start + 30_000, None] for start in range(0, len(place), 30_000)]
-        parts = [cv2.remap(self.image, part, None, cv2.INTER_LINEAR)[:, 0] for part in rows]
+        parts = [cv2.remap(self.image, part, np.zeros(0, np.float32), cv2.INTER_LINEAR)[:, 0] for part in rows]
         return np.concatenate(parts).astype(np.float64) / 255.0 if parts else np.zeros((0, 3))
 
 
