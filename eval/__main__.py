@@ -1,0 +1,145 @@
+"""`python -m eval BENCHMARK --data FOLDER [--json FILE]`: measure face3d with the embedded or any other weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from eval import tables
+
+if TYPE_CHECKING:
+    from eval.method_face3d import Face3d
+    from eval.protocol import Crop
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Protocols of the field, measured.")
+
+Data = Annotated[Path, typer.Option("--data", help="Folder of the data: the benchmark's own, or the one above it.")]
+Weights = Annotated[Path | None, typer.Option(help="Networks written by `python -m train`; else the embedded ones.")]
+Model = Annotated[Path | None, typer.Option(help="Morphable model .npz; else the embedded one.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; else CUDA where there is one.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
+
+
+@app.command()
+def aflw2000(
+    data: Data,
+    crop: Annotated[str, typer.Option(help="gt: the true box; detector: the detected one.")] = "gt",
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """AFLW2000-3D: 68 points by yaw, original and re-annotated labels, and pose."""
+    from eval.aflw2000 import Aflw2000
+    from eval.mean_face import MeanFace
+    from eval.protocol import run
+
+    if crop not in ("gt", "detector"):
+        raise typer.BadParameter(f"{crop!r} is neither gt nor detector", param_hint="--crop")
+    benchmark, method = Aflw2000(_folder(data, "aflw2000")), _face3d(weights, model, device)
+    ours, floor = run(benchmark, method, cast("Crop", crop)), run(benchmark, MeanFace(method.model))
+    tables.show_aflw2000(ours, floor)
+    _write(json, weights, {"protocol": "sparse 68, 2D", **tables.as_dict(ours), "floor": tables.as_dict(floor)})
+
+
+@app.command()
+def shape(
+    data: Data,
+    people: Annotated[int, typer.Option(help="How many generated people.")] = 100,
+    crop: Annotated[Literal["gt", "detector"], typer.Option(help="Box of the face in the scan's pictures.")] = "gt",
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """Shape: the Lee Perry-Smith scan at five yaws, and generated people, against the mean face."""
+    from eval.mean_face import MeanFace
+    from eval.people import GeneratedPeople
+    from eval.protocol import run
+    from eval.scan_shape import ScanShape
+
+    method = _face3d(weights, model, device)
+    scan = ScanShape(_folder(data, "scans/lee_perry_smith"), method.model)
+    ours, floor = run(scan, method, crop), run(scan, MeanFace(method.model))
+    unseen = run(GeneratedPeople(method.model, people), method)
+    tables.show_shape(ours, floor, unseen)
+    content = {"scan": tables.as_dict(ours), "scan_floor": tables.as_dict(floor), "people": tables.as_dict(unseen)}
+    _write(json, weights, {"benchmark": "shape", **content})
+
+
+@app.command()
+def dlib(data: Data, weights: Weights = None, model: Model = None, device: Device = None, json: Json = None) -> None:
+    """Detection on dlib's example photos, and on dogs."""
+    from eval.dlib_faces import score_detector
+
+    result = score_detector(_folder(data, "dlib_faces"), _face3d(weights, model, device).detect)
+    tables.show_figures("dlib faces", result["summary"])
+    _write(json, weights, result)
+
+
+@app.command()
+def identity(
+    data: Data,
+    people: Annotated[int, typer.Option(help="How many people with two photos.")] = 200,
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """LFW: spread of the identity coefficients, and whether they tell people apart."""
+    from eval.identity import score_identity
+    from eval.lfw import Lfw
+
+    result = score_identity(Lfw(_folder(data, "lfw")), _face3d(weights, model, device), people)
+    figures = {key: value for key, value in result["summary"].items() if isinstance(value, float)}
+    tables.show_figures(f"identity on LFW, {people - len(result['left_out'])} of {people} people", figures)
+    _write(json, weights, result)
+
+
+@app.command("contact-sheet")
+def contact_sheet(
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("out/pictures"),
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Overlays and turning views on the 15 photos, LFW faces and clip frames, each PNG at most 400 kB."""
+    from eval.contact_sheet import write_sheets
+
+    written = write_sheets(data, output, _face3d(weights, model, device).reconstructor)
+    tables.show_figures(f"bytes in {output}", written)
+
+
+def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Face3d":
+    from eval.method_face3d import Face3d
+    from face3d import Reconstructor
+
+    return Face3d(Reconstructor(weights=weights, morphable_model=model, device=device))
+
+
+def _folder(data: Path, name: str) -> Path:
+    """`data` itself, or the benchmark's folder in it."""
+    return data / name if (data / name).is_dir() else data
+
+
+def _write(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
+    from eval.report import sha256, write_json
+
+    if path is not None:
+        source = {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
+        write_json(path, {"weights": source, **content})
+        tables.say(f"wrote {path}")
+
+
+def main() -> None:
+    """Run the command; what the user can mend is said in one line."""
+    try:
+        app()
+    except (FileNotFoundError, ValueError) as error:
+        tables.complain(str(error))
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

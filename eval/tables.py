@@ -1,0 +1,85 @@
+"""The tables that commands show in the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from eval.protocol import Run
+from eval.report import run_as_dict
+from eval.scan_shape import reduction_percent
+
+_CONSOLE = Console()
+_ERRORS = Console(stderr=True)
+as_dict = run_as_dict
+
+
+def say(text: str) -> None:
+    """A line on the terminal."""
+    _CONSOLE.print(text, markup=False)
+
+
+def complain(text: str) -> None:
+    """A line on the error stream."""
+    _ERRORS.print(f"error: {text}", markup=False)
+
+
+def _rounded(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def show_figures(title: str, figures: Mapping[str, Any]) -> None:
+    """One figure a row."""
+    table = Table(title=title, show_header=False)
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), _rounded(value))
+    _CONSOLE.print(table)
+
+
+def show_aflw2000(ours: Run, floor: Run) -> None:
+    """NME by yaw for each landmark and label set, pose errors, and what was left out."""
+    scored = sum(record.problem is None for record in ours.records)
+    table = Table(title=f"{ours.benchmark}, {ours.crop} crop, {scored} of {len(ours.records)} photos, NME %")
+    for column in ("", "<= 30", "30-60", "> 60", "mean of bins", "mean of photos", "photos in bins"):
+        table.add_column(column)
+    for run in (ours, floor):
+        for name, bins in run.summary.items():
+            if not name.startswith("pose/"):
+                figures = [bins[key] for key in ("upto_30", "upto_60", "above_60", "of_bins", "of_samples")]
+                counts = "/".join(str(count) for count in bins["counts"])
+                table.add_row(f"{run.method} {name}", *map(_rounded, figures), counts)
+    _CONSOLE.print(table)
+    poses = {name: mae for name, mae in ours.summary.items() if name.startswith("pose/")}
+    show_figures(
+        "pose MAE, degrees", {name[5:]: f"{mae['mae_deg']:.2f} of {mae['count']}" for name, mae in poses.items()}
+    )
+    _show_left_out(ours)
+
+
+def show_shape(ours: Run, floor: Run, people: Run) -> None:
+    """Scan-to-mesh errors by yaw beside the mean face's, and errors on generated people."""
+    table = Table(title=f"{ours.benchmark}, {ours.crop} crop, mm")
+    for column in ("", "median", "mean", "mean face median", "mean face mean", "median below it"):
+        table.add_column(column)
+    for name, error in ours.summary.items():
+        base = floor.summary[name]
+        below = f"{reduction_percent(error['median_mm'], base['median_mm']):.1f} %"
+        figures = (error["median_mm"], error["mean_mm"], base["median_mm"], base["mean_mm"])
+        table.add_row(name, *(f"{figure:.3f}" for figure in figures), below)
+    _CONSOLE.print(table)
+    _show_left_out(ours)
+    table = Table(title=f"{people.benchmark}, mm a vertex")
+    for column in ("", "error", "mean face", "below it", "people"):
+        table.add_column(column)
+    for name, row in people.summary.items():
+        errors = (f"{row['error_mm']:.3f}", f"{row['mean_face_mm']:.3f}")
+        table.add_row(name, *errors, f"{row['below_mean_face_percent']:.1f} %", str(row["count"]))
+    _CONSOLE.print(table)
+    _show_left_out(people)
+
+
+def _show_left_out(run: Run) -> None:
+    for record in run.records:
+        if record.problem is not None:
+            say(f"left out: {record.name}: {record.problem}")
