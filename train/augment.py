@@ -1,0 +1,86 @@
+"""What changes each time a picture is used: crop, roll, flip, light, colour, blur, noise, occluders."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class AugmentConfig(NamedTuple):
+    """Ranges of the random changes; `crop_factor` is the side of the crop over the box of the 68 landmarks."""
+
+    crop_factor: tuple[float, float] = (1.2, 1.65)
+    shift: float = 0.08  # of the box's side, standard deviation
+    roll_deg: float = 18.0  # standard deviation; one in ten anything up to 60
+    flip: float = 0.5
+    occlude: float = 0.35
+    blur: float = 0.25
+    low_resolution: float = 0.3
+    noise: float = 0.3
+    grey: float = 0.15
+
+
+PLAIN = AugmentConfig((1.4, 1.4), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def crop_matrix(box: np.ndarray, size: int, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """T_crop_from_image (2,3) of a random rotated square around a box [x0,y0,x1,y1]."""
+    side = float(max(box[2] - box[0], box[3] - box[1]))
+    centre = (box[:2] + box[2:]) / 2 + rng.normal(0, config.shift, 2) * side
+    far = config.roll_deg > 0 and rng.random() < 0.1
+    roll = np.radians(rng.uniform(-60, 60) if far else rng.normal(0, 1) * config.roll_deg)
+    zoom = size / (side * rng.uniform(*config.crop_factor))
+    linear = zoom * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    return np.column_stack([linear, (size - 1) / 2 - linear @ centre])
+
+
+def recolour(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """Gain, offset, tint, gamma, a slanted light, grey; float32 in [0,255]."""
+    size = image.shape[0]
+    out = image.astype(np.float32)
+    if rng.random() < config.grey:
+        out = out.mean(2, keepdims=True).repeat(3, 2)
+    if config.flip == 0:
+        return out
+    tint = np.exp(rng.normal(0, 0.12, 3))
+    out = 255 * (np.clip(out, 0, 255) / 255) ** np.exp(rng.normal(0, 0.25))
+    out = out * (np.exp(rng.normal(0, 0.2)) * tint) + rng.normal(0, 12)
+    slope = rng.normal(0, 0.25, 2)
+    ramp = np.linspace(-1, 1, size, dtype=np.float32)
+    return out * np.exp(slope[0] * ramp[None, :, None] + slope[1] * ramp[:, None, None]).astype(np.float32)
+
+
+def degrade(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """Blur, loss of resolution, noise, occluding boxes and bars."""
+    size = image.shape[0]
+    if rng.random() < config.blur:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8))
+    if rng.random() < config.low_resolution:
+        small = int(size * rng.uniform(0.25, 0.7))
+        image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
+    if rng.random() < config.noise:
+        image = image + rng.normal(0, rng.uniform(1, 12), image.shape).astype(np.float32)
+    if rng.random() < config.occlude:
+        for _ in range(rng.integers(1, 4)):
+            centre = rng.uniform(0, size, 2)
+            axes = rng.uniform(0.05, 0.28, 2) * size
+            box = (tuple(centre.tolist()), tuple((2 * axes).tolist()), float(rng.uniform(0, 180)))
+            colour = tuple(rng.uniform(0, 255, 3).tolist())
+            if rng.random() < 0.5:
+                image = np.ascontiguousarray(image)
+                cv2.ellipse(image, box, colour, -1)
+            else:
+                cv2.fillPoly(image, [cv2.boxPoints(box).astype(np.int32)], colour)
+    return image
+
+
+def augment(
+    image: np.ndarray, box: np.ndarray, size: int, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """A changed crop (size,size,3) uint8, its T_crop_from_image (2,3), and whether it was mirrored after that."""
+    matrix = crop_matrix(box, size, config, rng)
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    crop = np.ascontiguousarray(degrade(recolour(crop, config, rng), config, rng))
+    flipped = bool(rng.random() < config.flip)
+    crop = np.clip(crop, 0, 255).astype(np.uint8)
+    return (np.ascontiguousarray(crop[:, ::-1]) if flipped else crop), matrix, flipped

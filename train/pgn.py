@@ -1,0 +1,137 @@
+"""Stage `pgn`: the shared encoder and the pose guidance network, from views with exact labels.
+
+`--weights MODEL.npz` is not needed: the embedded morphable model is used unless `--extra MODEL.npz` names another; every
+other `--extra` is a folder of views (`python -m train views`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from face3d.losses import gaussian_nll, point_distance
+from face3d.morphable import MorphableModel
+from face3d.networks.backbone import BackboneConfig
+from face3d.networks.pgn import Pgn, PgnConfig
+from train.config import Inputs, OptimiserConfig, TrainConfig
+from train.supervision import Supervisor, landmark_uv, mean_map
+from train.task import Batch, BatchSource
+from train.view_batches import ViewBatches, held_out_batch
+
+EMBEDDED_MODEL = Path("face3d/assets/face3d_model.npz")
+VALIDATION_VIEWS = 600
+
+
+@dataclass(frozen=True)
+class PgnTrainConfig(TrainConfig):
+    """Network and weights of the losses."""
+
+    network: PgnConfig = field(default_factory=PgnConfig)
+    landmark_weight: float = 1.0
+    map_weight: float = 0.5
+    likelihood_weight: float = 0.1
+    depth_weight: float = 0.5  # of depth against x and y
+
+
+FAST = PgnTrainConfig(batch_size=64, optimiser=OptimiserConfig(learning_rate=2e-3, ema_decay=0.998))
+PAPER = PgnTrainConfig(
+    name="paper",
+    network=PgnConfig(BackboneConfig("resnet50"), 256, 64, 7, (128, 128, 64, 32, 16)),
+    crop_size=256,
+    batch_size=64,
+    precision="bf16-mixed",
+    steps=200_000,
+    optimiser=OptimiserConfig(learning_rate=5e-4, ema_decay=0.9998),
+)
+CONFIGS: dict[str, TrainConfig] = {"fast": FAST, "paper": PAPER}
+
+
+def split_extra(inputs: Inputs) -> tuple[Path, tuple[Path, ...]]:
+    """The morphable model's file and the folders of views among the extra inputs."""
+    models = [path for path in inputs.extra if path.suffix == ".npz"]
+    folders = tuple(path for path in inputs.extra if path.is_dir())
+    if not folders:
+        raise ValueError("no views to train on: make them with `python -m train views` and pass --extra FOLDER")
+    return (models[0] if models else EMBEDDED_MODEL), folders
+
+
+class PgnTask:
+    """Encoder and PGN against exact position maps."""
+
+    def __init__(self, config: PgnTrainConfig, inputs: Inputs, device: torch.device) -> None:
+        self.config = config
+        self.model_path, self.folders = split_extra(inputs)
+        morphable = MorphableModel.load(self.model_path)
+        size = config.network.map_size
+        self.model = Pgn(config.network, mean_map(morphable, size), landmark_uv(morphable))
+        self.supervisor = Supervisor(morphable, size).to(device)
+        self.device = device
+        self.held_out: Batch | None = None
+
+    def train_data(self) -> BatchSource:
+        """Random augmented views."""
+        return ViewBatches(self.model_path, self.folders, self.config.network.crop_size, self.config.batch_size)
+
+    def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
+        """Distances of landmarks and texels, and the likelihood of the texels, in units of half the crop."""
+        half = self.config.network.crop_size / 2
+        crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
+        maps, _ = model(crops)
+        target = self.supervisor(batch, self.config.network.crop_size)
+        scale = torch.tensor([1.0, 1.0, self.config.depth_weight], device=crops.device) / half
+        pgn = self.model
+        ones = torch.ones(len(crops), target.landmarks_px.shape[1], device=crops.device)
+        found = pgn.read(maps.position_px).transpose(1, 2)
+        landmark = point_distance(found * scale, target.landmarks_px * scale, ones).mean()
+        texels = maps.position_px.flatten(2).transpose(1, 2) * scale
+        goal = target.map_px.flatten(2).transpose(1, 2) * scale
+        weight = self.supervisor.texel_weight.expand(len(crops), -1)
+        texel = point_distance(texels, goal, weight).mean()
+        likelihood = gaussian_nll(texels, goal, maps.log_variance.flatten(1), weight).mean()
+        config = self.config
+        loss = config.landmark_weight * landmark + config.map_weight * texel + config.likelihood_weight * likelihood
+        return {"loss": loss, "landmark": landmark, "texel": texel, "likelihood": likelihood}
+
+    def _validation(self) -> Batch:
+        if self.held_out is None:
+            held_out = held_out_batch(self.model_path, self.folders, self.config.network.crop_size, VALIDATION_VIEWS)
+            self.held_out = {name: value.to(self.device) for name, value in held_out.items()}
+        return self.held_out
+
+    def validate(self, model: torch.nn.Module) -> Mapping[str, float]:
+        """Landmark error in % of the face's size on held-out people, in three bins of yaw."""
+        batch = self._validation()
+        target = self.supervisor(batch, self.config.network.crop_size)
+        chunks = batch["crop"].float().div(255).split(100)
+        found = torch.cat([model.landmarks(model(chunk)[0])[0] for chunk in chunks])
+        error = 100 * (found - target.landmarks_px)[..., :2].norm(dim=-1).mean(1) / target.size_px
+        facing = batch["rotation"][:, :, 2]
+        yaw = torch.rad2deg(torch.atan2(facing[:, 0], -facing[:, 2])).abs()
+        bins = {"frontal": yaw <= 30, "half": (yaw > 30) & (yaw <= 60), "profile": yaw > 60}
+        return {"nme": float(error.mean()), **{name: float(error[rows].mean()) for name, rows in bins.items()}}
+
+    def pictures(self, model: torch.nn.Module) -> Mapping[str, np.ndarray]:
+        """Held-out crops with the landmarks found."""
+        crops = self._validation()["crop"][:24]
+        points = model.landmarks(model(crops.float().div(255))[0])[0].cpu().numpy()
+        tiles = []
+        for crop, marks in zip(crops.permute(0, 2, 3, 1).cpu().numpy(), points, strict=True):
+            tile = np.ascontiguousarray(crop)
+            for x, y, _ in marks:
+                cv2.circle(tile, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
+            tiles.append(tile)
+        return {"landmarks": np.concatenate([np.concatenate(tiles[i : i + 8], 1) for i in range(0, 24, 8)])}
+
+    def describe(self) -> dict[str, Any]:
+        """The network's configuration."""
+        return {"network": asdict(self.config.network)}
+
+
+def task(config: PgnTrainConfig, inputs: Inputs, device: torch.device) -> PgnTask:
+    """The stage for `python -m train pgn`."""
+    return PgnTask(config, inputs, device)
