@@ -14,7 +14,7 @@ PACKAGES = ("face3d", "bfm", "train", "eval", "benchmarks")
 
 # Lowest first: a module imports from its own layer (without a cycle) and from those below it.
 LAYERS = (
-    ("types", "_version"),
+    ("types", "_version", "compiled"),
     ("geometry", "camera", "image", "mesh", "io", "checkpoint"),
     ("pose", "morphable*", "rasterise*", "render", "region", "texture*", "shading", "losses*", "metrics"),
     ("networks",),
