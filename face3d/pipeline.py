@@ -1,0 +1,275 @@
+"""From a photo to its faces: detect, crop, run the networks, bring the results back to the photo."""
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from face3d.camera import transform_pose
+from face3d.checkpoint import asset_path
+from face3d.detect import Detector
+from face3d.image import crop_transform, square_around, transform_points, warp
+from face3d.io import ImageLike, read_image
+from face3d.morphable import MorphableModel
+from face3d.reconstruction import Reconstruction
+from face3d.region import cut_region
+
+Boxes = Sequence | np.ndarray
+"""N boxes [x0, y0, x1, y1] in photo pixels: an (N, 4) array or a list of lists."""
+
+CHUNK = 16
+"""Faces that go through the networks together."""
+
+_SMALLEST_PHOTO_PX = 16  # no face fits in less
+_SMALLEST_BOX_PX = 4.0
+_INSIDE = 0.1  # part of a given box that must lie in the photo
+
+
+@runtime_checkable
+class FaceDetector(Protocol):
+    """Finds faces: tight boxes of the 68 landmarks with scores, as `face3d.detect.Detector` does."""
+
+    def __call__(self, image: np.ndarray) -> Any:
+        """Detections with ``boxes_px`` (N, 4) and ``scores`` (N,) of an (H, W, 3) uint8 photo."""
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """What `face3d.reconstruct.FaceNetworks` offers: crops in, faces in the frame of their crops out."""
+
+    crop_size: int
+    crop_factor: float
+    passes: int
+
+    def __call__(self, crops: Tensor) -> Any:
+        """FaceEstimate of (B, 3, crop_size, crop_size) crops in [0, 1]."""
+
+
+class _Face(NamedTuple):
+    """A face that waits for the networks."""
+
+    photo_index: int  # in the batch
+    photo: np.ndarray
+    box: np.ndarray
+    score: float
+
+
+class Reconstructor:
+    """Everything loaded once: ``model = Reconstructor(); faces = model(image)``.
+
+    Args:
+        weights: networks that `python -m train` wrote (.safetensors); None takes the embedded ones.
+        morphable_model: a model or its .npz file; None takes the embedded face3d model. It must be the one that the
+            weights were trained with.
+        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is a device, else the CPU.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: an altered embedded file, weights of another model, or a device that is not there.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | None = None,
+        morphable_model: str | os.PathLike[str] | MorphableModel | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.device = pick_device(device)
+        self.model = _load_model(morphable_model)
+        from face3d.reconstruct import FaceNetworks
+
+        path = asset_path("reconstruct.safetensors") if weights is None else Path(weights)
+        self.networks: Networks = FaceNetworks.load(path, self.model, self.device)
+        self.detector: FaceDetector = Detector(None, self.device)
+        self._prepare()
+
+    @classmethod
+    def from_parts(
+        cls, networks: Networks, detector: FaceDetector, model: MorphableModel, device: str | torch.device = "cpu"
+    ) -> "Reconstructor":
+        """A reconstructor of given networks, detector and model, already on the device."""
+        self = cls.__new__(cls)
+        self.device, self.model = pick_device(device), model
+        self.networks, self.detector = networks, detector
+        self._prepare()
+        return self
+
+    def __call__(self, image: ImageLike, boxes: Boxes | None = None, texture: bool = True) -> list[Reconstruction]:
+        """The faces of one photo, largest first; [] where there is none.
+
+        Args:
+            image: path, PIL image, or (H, W, 3) uint8 RGB array.
+            boxes: [x0, y0, x1, y1] of each face in pixels, tight about its 68 landmarks (brows to chin): no detection.
+            texture: False keeps no pixels of the photo, and `Reconstruction.texture` is None.
+
+        Raises ValueError or FileNotFoundError for a photo that cannot be read, ValueError for a box outside the photo.
+        """
+        return self.batch([image], None if boxes is None else [boxes], texture)[0]
+
+    def batch(
+        self, images: Sequence[ImageLike], boxes: Sequence[Boxes | None] | None = None, texture: bool = True
+    ) -> list[list[Reconstruction]]:
+        """The faces of several photos: one list a photo, as `__call__` gives it; faces share passes of the networks."""
+        if boxes is not None and len(boxes) != len(images):
+            raise ValueError(f"got boxes for {len(boxes)} photos, but {len(images)} photos")
+        results: list[list[Reconstruction]] = [[] for _ in images]
+        waiting: list[_Face] = []
+        for index, image in enumerate(images):
+            waiting += self._find(index, read_image(image), None if boxes is None else boxes[index])
+            while len(waiting) >= CHUNK:
+                self._reconstruct(waiting[:CHUNK], results, texture)
+                del waiting[:CHUNK]
+        if waiting:
+            self._reconstruct(waiting, results, texture)
+        return [sorted(faces, key=lambda face: -_area(face.box)) for faces in results]
+
+    def _prepare(self) -> None:
+        arrays = self.model.arrays()
+        self._triangles, self._uv = arrays.triangles, arrays.uv
+
+    def _find(self, index: int, photo: UInt8[np.ndarray, "H W 3"], boxes: Boxes | None) -> list[_Face]:
+        if boxes is not None:
+            return [_Face(index, photo, box, 1.0) for box in checked_boxes(boxes, photo.shape[:2])]
+        if min(photo.shape[:2]) < _SMALLEST_PHOTO_PX:
+            return []
+        found = self.detector(photo)
+        return [
+            _Face(index, photo, np.asarray(box, np.float64), float(score))
+            for box, score in zip(found.boxes_px, found.scores, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _reconstruct(self, faces: list[_Face], results: list[list[Reconstruction]], texture: bool) -> None:
+        """Run the networks on up to CHUNK faces, and add each to the results of its photo."""
+        around = [face.box.reshape(2, 2) for face in faces]
+        for step in range(self.networks.passes):
+            T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
+            estimate = self.networks(self._crops(faces, T_crop_from_photo))
+            T_photo_from_crop = np.linalg.inv(T_crop_from_photo)
+            if step + 1 < self.networks.passes:
+                around = _moved(T_photo_from_crop, estimate.landmarks_px)
+        for face, result in zip(faces, self._in_photo(faces, estimate, T_photo_from_crop, texture), strict=True):
+            results[face.photo_index].append(result)
+
+    def _crop_transform(self, points_px: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "3 3"]:
+        centre_px, side_px = square_around(points_px, self.networks.crop_factor)
+        return crop_transform(centre_px, side_px, self.networks.crop_size)
+
+    def _crops(self, faces: list[_Face], T_crop_from_photo: Float[np.ndarray, "B 3 3"]) -> Float[Tensor, "B 3 S S"]:
+        size = self.networks.crop_size
+        crops = np.stack([warp(f.photo, T, (size, size)) for f, T in zip(faces, T_crop_from_photo, strict=True)])
+        return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
+
+    def _in_photo(
+        self, faces: list[_Face], estimate: Any, T_photo_from_crop: Float[np.ndarray, "B 3 3"], texture: bool
+    ) -> list[Reconstruction]:
+        T = torch.from_numpy(T_photo_from_crop).to(estimate.pose.rotation)
+        pose = transform_pose(estimate.pose, T)
+        vertices_px = _moved(T_photo_from_crop, estimate.vertices_px)
+        landmarks_px = _moved(T_photo_from_crop, estimate.landmarks_px)
+        rotation, translation_px = _array(pose.rotation), _array(pose.translation_px)
+        vertices_mm, confidence = _array(estimate.vertices_mm), _array(estimate.landmarks_confidence)
+        identity, expression = _array(estimate.identity), _array(estimate.expression)
+        return [
+            Reconstruction(
+                box=face.box,
+                score=face.score,
+                vertices_mm=vertices_mm[i],
+                vertices_px=vertices_px[i],
+                triangles=self._triangles,
+                landmarks_px=landmarks_px[i],
+                landmarks_confidence=confidence[i],
+                rotation=rotation[i],
+                scale=float(pose.scale[i]),
+                translation_px=translation_px[i],
+                identity=identity[i],
+                expression=expression[i],
+                uv=self._uv,
+                image_size_hw=(face.photo.shape[0], face.photo.shape[1]),
+                model=self.model,
+                region=cut_region(face.photo, vertices_px[i], keep_pixels=texture),
+            )
+            for i, face in enumerate(faces)
+        ]
+
+
+def reconstruct(image: ImageLike, boxes: Boxes | None = None, texture: bool = True) -> list[Reconstruction]:
+    """The faces of a photo with the embedded model, loaded at the first call: see `Reconstructor.__call__`."""
+    return _default()(image, boxes, texture)
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or CUDA where there is one, else the CPU. ValueError for one that is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}: use 'cpu', 'cuda' or 'cuda:N'") from error
+    if picked.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (picked.index or 0) >= count:
+            raise ValueError(f"device {str(picked)!r} is not there: torch sees {count} CUDA devices; use device='cpu'")
+    return picked
+
+
+def checked_boxes(boxes: Boxes, size_hw: tuple[int, ...]) -> Float[np.ndarray, "N 4"]:
+    """Given boxes as an (N, 4) array. ValueError where one is malformed, tiny, or hardly inside the photo."""
+    try:
+        array = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"boxes must be numbers [[x0, y0, x1, y1], ...], got {boxes!r}") from error
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"boxes have shape {array.shape}: expected (N, 4), [[x0, y0, x1, y1], ...] in pixels")
+    for box in array:
+        _check_box(box, size_hw)
+    return array
+
+
+def _check_box(box: np.ndarray, size_hw: tuple[int, ...]) -> None:
+    width, height = float(box[2] - box[0]), float(box[3] - box[1])
+    if not np.isfinite(box).all() or min(width, height) < _SMALLEST_BOX_PX:
+        raise ValueError(
+            f"box {box.tolist()} is {width:g} x {height:g} px: expected finite x0 < x1 and y0 < y1, "
+            f"at least {_SMALLEST_BOX_PX:g} px apart"
+        )
+    inside_width = min(box[2], size_hw[1] - 0.5) - max(box[0], -0.5)
+    inside_height = min(box[3], size_hw[0] - 0.5) - max(box[1], -0.5)
+    if max(inside_width, 0) * max(inside_height, 0) < _INSIDE * width * height:
+        raise ValueError(
+            f"box {box.tolist()} lies outside the photo of {size_hw[1]} x {size_hw[0]} px: expected pixels "
+            f"[x0, y0, x1, y1] with at least {_INSIDE:.0%} of the box inside"
+        )
+
+
+@lru_cache(maxsize=1)
+def _default() -> Reconstructor:
+    return Reconstructor()
+
+
+def _load_model(source: str | os.PathLike[str] | MorphableModel | None) -> MorphableModel:
+    if isinstance(source, MorphableModel):
+        return source
+    return MorphableModel.load(asset_path("face3d_model.npz") if source is None else source)
+
+
+def _moved(T_b_from_a: np.ndarray, points_px: Tensor) -> list[Float32[np.ndarray, "N 3"]]:
+    """Each face's points in the other image."""
+    points = _array(points_px)
+    return [transform_points(T, face).astype(np.float32) for T, face in zip(T_b_from_a, points, strict=True)]
+
+
+def _array(tensor: Tensor) -> Float32[np.ndarray, "..."]:
+    return tensor.float().cpu().numpy()
+
+
+def _area(box: np.ndarray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
