@@ -77,8 +77,10 @@ class ModelMeta:
         if missing:
             raise ValueError(f"{where}: the field 'meta' lacks {sorted(missing)}")
         known = {field.name for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {key: fields[key] for key in known & fields.keys()}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values: dict[str, Any] = {}
+        for key in known & fields.keys():
+            values[key] = tuple(fields[key]) if isinstance(fields[key], list) else fields[key]
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _stored(name: str, value: np.ndarray, bases: Storage) -> dict[str, np.ndarra
         return {name: _typed(name, value)}
     if bases != "int8":
         return {name: value.astype(bases)}
-    largest = np.abs(value).reshape(len(value), -1).max(axis=1, initial=0.0)
+    largest = np.abs(value).max(axis=(1, 2), initial=0.0)
     scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
     return {f"{name}_q": np.rint(value / scale[:, None, None]).astype(np.int8), f"{name}_scale": scale}
 
