@@ -3,18 +3,15 @@
 Pixel centres at integers, x right, y down; smaller depth is nearer. A pixel on an edge belongs to the face: the sign of
 the edge functions of float32 vertices is exact in float64, so neighbouring faces leave no hole. Of two equal depths the
 first face stays.
-
-numba is imported at the first call; machine code is kept in numba's cache where a folder for it can be written.
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
-from inspect import unwrap
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, UInt8
+
+from face3d.compiled import compiled
 
 
 class NumpyFragments(NamedTuple):
@@ -98,25 +95,9 @@ def _interpolate(attributes: Any, triangles: Any, triangle: Any, barycentric: An
                 out[y, x, k] = u * attributes[a, k] + v * attributes[b, k] + w * attributes[c, k]
 
 
-_MESH = "void(float32[:,::1], int32[:,::1]"
-_SIGNATURES: dict[str, tuple[Callable[..., None], str]] = {
-    "fill": (_fill, f"{_MESH}, boolean, float64, int32[:,::1], float32[:,::1])"),
-    "resolve": (_resolve, f"{_MESH}, int32[:,::1], float32[:,:,::1])"),
-    "interpolate": (_interpolate, f"{_MESH}, int32[:,::1], float32[:,:,::1], float32[:,:,::1])"),
-}
-
-
-@cache
-def _kernel(name: str) -> Callable[..., None]:
-    """The compiled function; from numba's cache, or compiled in memory where no cache folder can be written."""
-    import numba
-
-    function, signature = _SIGNATURES[name]
-    function = unwrap(function)  # without the checks of shapes that the tests put around it
-    try:
-        return numba.njit(signature, cache=True, nogil=True, error_model="numpy")(function)
-    except (RuntimeError, OSError):  # numba: "no locator available"; a full or read-only disk
-        return numba.njit(signature, nogil=True, error_model="numpy")(function)
+_FILL = "void(float32[:,::1], int32[:,::1], boolean, float64, int32[:,::1], float32[:,::1])"
+_RESOLVE = "void(float32[:,::1], int32[:,::1], int32[:,::1], float32[:,:,::1])"
+_INTERPOLATE = "void(float32[:,::1], int32[:,::1], int32[:,::1], float32[:,:,::1], float32[:,:,::1])"
 
 
 def _checked_mesh(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,9 +147,19 @@ def rasterise_numpy(
     """
     vertices, faces = _checked_mesh(vertices_px, triangles)
     fragments = _buffers(size_hw, out)
-    _kernel("fill")(vertices, faces, cull_backfaces, area_epsilon_px2, fragments.triangle, fragments.depth)
-    _kernel("resolve")(vertices, faces, fragments.triangle, fragments.barycentric)
+    compiled(_fill, _FILL)(vertices, faces, cull_backfaces, area_epsilon_px2, fragments.triangle, fragments.depth)
+    compiled(_resolve, _RESOLVE)(vertices, faces, fragments.triangle, fragments.barycentric)
     return fragments
+
+
+def depth_numpy(
+    vertices_px: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"], size_hw: tuple[int, int]
+) -> Float32[np.ndarray, "H W"]:
+    """Only the depth of `rasterise_numpy`, +inf where there is no face."""
+    vertices, faces = _checked_mesh(vertices_px, triangles)
+    triangle, depth = np.full(size_hw, -1, np.int32), np.full(size_hw, np.inf, np.float32)
+    compiled(_fill, _FILL)(vertices, faces, False, 0.0, triangle, depth)
+    return depth
 
 
 def interpolate_numpy(
@@ -186,7 +177,7 @@ def interpolate_numpy(
     last = fragments.triangle.max(initial=-1)
     if last >= len(faces):
         raise ValueError(f"fragments see face {last} of {len(faces)}: pass the triangles that were drawn")
-    _kernel("interpolate")(values, faces, fragments.triangle, fragments.barycentric, out)
+    compiled(_interpolate, _INTERPOLATE)(values, faces, fragments.triangle, fragments.barycentric, out)
     return out
 
 
