@@ -33,13 +33,14 @@ def aflw2000(
     from eval.aflw2000 import Aflw2000
     from eval.mean_face import MeanFace
     from eval.protocol import run
+    from eval.report import run_as_dict
 
     if crop not in ("gt", "detector"):
         raise typer.BadParameter(f"{crop!r} is neither gt nor detector", param_hint="--crop")
     benchmark, method = Aflw2000(_folder(data, "aflw2000")), _face3d(weights, model, device)
     ours, floor = run(benchmark, method, cast("Crop", crop)), run(benchmark, MeanFace(method.model))
     tables.show_aflw2000(ours, floor)
-    _write(json, weights, {"protocol": "sparse 68, 2D", **tables.as_dict(ours), "floor": tables.as_dict(floor)})
+    _write(json, weights, {"protocol": "sparse 68, 2D", **run_as_dict(ours), "floor": run_as_dict(floor)})
 
 
 @app.command()
@@ -56,6 +57,7 @@ def shape(
     from eval.mean_face import MeanFace
     from eval.people import GeneratedPeople
     from eval.protocol import run
+    from eval.report import run_as_dict
     from eval.scan_shape import ScanShape
 
     method = _face3d(weights, model, device)
@@ -63,7 +65,7 @@ def shape(
     ours, floor = run(scan, method, crop), run(scan, MeanFace(method.model))
     unseen = run(GeneratedPeople(method.model, people), method)
     tables.show_shape(ours, floor, unseen)
-    content = {"scan": tables.as_dict(ours), "scan_floor": tables.as_dict(floor), "people": tables.as_dict(unseen)}
+    content = {"scan": run_as_dict(ours), "scan_floor": run_as_dict(floor), "people": run_as_dict(unseen)}
     _write(json, weights, {"benchmark": "shape", **content})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eval.distance import Surface
+from eval.distance import ClosestPoints, Surface
 from face3d.pose import similarity_procrustes
 
 Residual = Literal["point-to-plane", "point-to-point"]
@@ -63,42 +63,44 @@ def icp(
     """Move `surface` so that the squared distances from `targets` to it are least, from `start`.
 
     point-to-plane: Levenberg-Marquardt steps on the distance itself; point-to-point: Procrustes on closest points.
-    Ends when the root mean square changes by less than 1e-7 of itself, or after `max_steps`.
+    Ends when the root mean square changes by less than 1e-6 of itself, or after `max_steps`.
     """
-    current, distance = start, _distance(surface, targets, start)
+    current, nearest = start, _nearest(surface, targets, start)
     damping = 1e-4
     for step in range(max_steps):
-        moved = _step(surface, targets, current, with_scale, residual, damping)
-        moved_distance = _distance(surface, targets, moved)
-        before, after = _rms(distance), _rms(moved_distance)
+        moved = _step(surface, targets, current, nearest, with_scale, residual, damping)
+        moved_nearest = _nearest(surface, targets, moved)
+        before, after = _rms(nearest.distance), _rms(moved_nearest.distance)
         if after > before:
             damping *= 10.0
             if damping > 1e4 or residual == "point-to-point":
-                return IcpResult(current, distance, step)
+                return IcpResult(current, nearest.distance, step)
             continue
-        current, distance, damping = moved, moved_distance, max(damping / 5.0, 1e-9)
-        if before - after <= 1e-7 * before:
-            return IcpResult(current, distance, step + 1)
-    return IcpResult(current, distance, max_steps)
+        current, nearest, damping = moved, moved_nearest, max(damping / 5.0, 1e-9)
+        if before - after <= 1e-6 * before:
+            return IcpResult(current, nearest.distance, step + 1)
+    return IcpResult(current, nearest.distance, max_steps)
 
 
 def _rms(distance: Float[np.ndarray, " N"]) -> float:
     return float(np.sqrt(np.mean(distance**2)))
 
 
-def _distance(surface: Surface, targets: Float[np.ndarray, "N 3"], alignment: Alignment) -> Float[np.ndarray, " N"]:
-    return surface.closest(alignment.invert(targets)).distance * alignment.scale
+def _nearest(surface: Surface, targets: Float[np.ndarray, "N 3"], alignment: Alignment) -> ClosestPoints:
+    """Closest points in the surface's frame, distances in the targets' unit."""
+    found = surface.closest(alignment.invert(targets))
+    return found._replace(distance=found.distance * alignment.scale)
 
 
 def _step(
     surface: Surface,
     targets: Float[np.ndarray, "N 3"],
     current: Alignment,
+    nearest: ClosestPoints,
     with_scale: bool,
     residual: Residual,
     damping: float,
 ) -> Alignment:
-    nearest = surface.closest(current.invert(targets))
     if residual == "point-to-point":
         return (align_points if with_scale else align_rigid)(nearest.points, targets)
     moved = current.apply(nearest.points)

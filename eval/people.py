@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from eval.alignment import align_points
+from eval.floor import reduction_percent
 from eval.now_region import LANDMARKS, face_region
 from eval.protocol import Prediction, Record, Sample
 from eval.scene import Light, backdrop, draw, turned_view
@@ -100,5 +101,5 @@ def _below_mean(records: list[Record]) -> dict[str, float]:
         float(np.mean([record.scores[key] for record in records])) if records else float("nan")
         for key in ("error_mm", "mean_face_mm")
     )
-    below = 100.0 * (floor - error) / floor
+    below = reduction_percent(error, floor)
     return {"error_mm": error, "mean_face_mm": floor, "below_mean_face_percent": below, "count": len(records)}

@@ -61,8 +61,3 @@ def scan_error(scan: HeadScan, prediction: Prediction) -> dict[str, float]:
         "mean_mm": float(found.distance.mean()),
         "scale": found.alignment.scale,
     }
-
-
-def reduction_percent(ours: float, floor: float) -> float:
-    """How far an error lies below the floor's, in % of the floor's."""
-    return 100.0 * (floor - ours) / floor

@@ -1,18 +1,18 @@
 """The tables that commands show in the terminal."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from eval.protocol import Run
-from eval.report import run_as_dict
-from eval.scan_shape import reduction_percent
+from eval.floor import reduction_percent
+
+if TYPE_CHECKING:
+    from eval.protocol import Run
 
 _CONSOLE = Console()
 _ERRORS = Console(stderr=True)
-as_dict = run_as_dict
 
 
 def say(text: str) -> None:
@@ -37,7 +37,7 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
     _CONSOLE.print(table)
 
 
-def show_aflw2000(ours: Run, floor: Run) -> None:
+def show_aflw2000(ours: "Run", floor: "Run") -> None:
     """NME by yaw for each landmark and label set, pose errors, and what was left out."""
     scored = sum(record.problem is None for record in ours.records)
     table = Table(title=f"{ours.benchmark}, {ours.crop} crop, {scored} of {len(ours.records)} photos, NME %")
@@ -57,7 +57,7 @@ def show_aflw2000(ours: Run, floor: Run) -> None:
     _show_left_out(ours)
 
 
-def show_shape(ours: Run, floor: Run, people: Run) -> None:
+def show_shape(ours: "Run", floor: "Run", people: "Run") -> None:
     """Scan-to-mesh errors by yaw beside the mean face's, and errors on generated people."""
     table = Table(title=f"{ours.benchmark}, {ours.crop} crop, mm")
     for column in ("", "median", "mean", "mean face median", "mean face mean", "median below it"):
@@ -79,7 +79,7 @@ def show_shape(ours: Run, floor: Run, people: Run) -> None:
     _show_left_out(people)
 
 
-def _show_left_out(run: Run) -> None:
+def _show_left_out(run: "Run") -> None:
     for record in run.records:
         if record.problem is not None:
             say(f"left out: {record.name}: {record.problem}")

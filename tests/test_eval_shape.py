@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from eval.alignment import Alignment
+from eval.floor import reduction_percent
 from eval.mean_face import MeanFace
 from eval.now_region import LANDMARKS, face_region
 from eval.people import GeneratedPeople
 from eval.protocol import Prediction, Sample, run
 from eval.scan import HeadScan, sample_surface
-from eval.scan_shape import YAWS_DEG, ScanShape, reduction_percent, scan_error
+from eval.scan_shape import YAWS_DEG, ScanShape, scan_error
 from eval.scene import Light, Textured, backdrop, draw, turned_view
 from face3d.geometry import rotation_from_euler_deg
 from face3d.morphable import MorphableModel
