@@ -141,9 +141,9 @@ def _write_overlay(faces: list[Reconstruction], pixels: object, path: Path) -> N
     import numpy as np
 
     from face3d.io import png_bytes, replace_files
-    from face3d.overlay import draw_faces
+    from face3d.overlay import OPACITY, draw_faces
 
-    meshes = [(face.vertices_px, face.triangles) for face in faces]
+    meshes = [(face.vertices_px, face.triangles, OPACITY * face.fade) for face in faces]
     replace_files({path: png_bytes(draw_faces(np.asarray(pixels), meshes, _OVERLAY_SIDE_PX))})
 
 

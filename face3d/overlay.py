@@ -11,6 +11,8 @@ from jaxtyping import Float, Float32, Int, UInt8
 from face3d.mesh import vertex_normals
 from face3d.rasterise_numba import NumpyFragments, interpolate_numpy, rasterise_numpy
 
+OPACITY = 0.8
+_NEAR_MM, _FAR_MM = 32.0, 68.0
 _SAMPLES = 3  # drawn 3 x 3 finer, then averaged: smooth edges
 _BAND_PIXELS = 1 << 20  # drawn in bands of rows, so that a large photo needs no more memory
 _CLAY = np.array([214.0, 221.0, 232.0], np.float32)
@@ -33,20 +35,20 @@ def draw_mesh(
     photo: UInt8[np.ndarray, "H W 3"],
     vertices_px: Float[np.ndarray, "V 3"],
     triangles: Int[np.ndarray, "F 3"],
-    opacity: float = 0.75,
+    opacity: Float[np.ndarray, " V"] | float = OPACITY,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A copy of the photo with the mesh drawn over it as half-transparent clay, lit from the upper left (Lambert).
 
-    ``vertices_px`` lie in the photo, depth in pixels.
+    ``vertices_px`` lie in the photo, depth in pixels; ``opacity`` in [0, 1] is one number or one a vertex.
     """
     picture = photo.copy()
-    colours = _clay_colours(camera_normals(vertices_px, triangles))
+    cover = np.broadcast_to(np.asarray(opacity, np.float32), len(vertices_px))[:, None]
+    colours = np.hstack([_clay_colours(camera_normals(vertices_px, triangles)) * cover, cover])
     for window in _bands(vertices_px, photo.shape[:2], _SAMPLES):
         rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
         drawn = _draw_fine(vertices_px, triangles, colours, window)
-        cover = drawn[:, :, 3:] * opacity
-        patch = picture[rows, columns]
-        picture[rows, columns] = (patch * (1 - cover) + drawn[:, :, :3] * opacity + 0.5).clip(0, 255).astype(np.uint8)
+        blended = picture[rows, columns] * (1 - drawn[:, :, 3:]) + drawn[:, :, :3]
+        picture[rows, columns] = (blended + 0.5).clip(0, 255).astype(np.uint8)
     return picture
 
 
@@ -65,16 +67,16 @@ def draw_landmarks(
 
 
 def draw_faces(
-    photo: UInt8[np.ndarray, "H W 3"], meshes: Sequence[tuple[np.ndarray, np.ndarray]], largest_side_px: int
+    photo: UInt8[np.ndarray, "H W 3"], meshes: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], largest_side_px: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The photo, shrunk to ``largest_side_px``, with several meshes (vertices_px in the given photo, triangles)."""
+    """The photo, shrunk to ``largest_side_px``, with meshes: vertices_px in the given photo, triangles, opacity."""
     height, width = photo.shape[:2]
     factor = min(largest_side_px / max(height, width), 1.0)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
     picture = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8) if factor < 1 else photo
     shift = np.array([(factor - 1) / 2, (factor - 1) / 2, 0], np.float32)
-    for vertices_px, triangles in reversed(meshes):
-        picture = draw_mesh(picture, np.float32(factor) * vertices_px + shift, triangles)
+    for vertices_px, triangles, opacity in reversed(meshes):
+        picture = draw_mesh(picture, np.float32(factor) * vertices_px + shift, triangles, opacity)
     return picture
 
 
@@ -105,6 +107,15 @@ def normal_map(
     return normals
 
 
+def fade_out(
+    vertices_mm: Float[np.ndarray, "V 3"], landmarks_mm: Float[np.ndarray, "68 3"]
+) -> Float32[np.ndarray, " V"]:
+    """Opacity of each vertex: 1 near the 68 landmarks, 0 far from them: neck and scalp do not end in an edge."""
+    distances = np.linalg.norm(vertices_mm[:, None] - landmarks_mm[None], axis=2).min(axis=1)
+    ramp = ((_FAR_MM - distances) / (_FAR_MM - _NEAR_MM)).clip(0, 1)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+
+
 def camera_normals(
     vertices_px: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]
 ) -> Float32[np.ndarray, "V 3"]:
@@ -120,20 +131,20 @@ def _clay_colours(normals: np.ndarray) -> np.ndarray:
     fill = np.clip(towards @ _FILL_LIGHT, 0, 1)
     half = _KEY_LIGHT + np.array([0.0, 0.0, -1.0], np.float32)
     highlight = np.clip(towards @ (half / np.linalg.norm(half)), 0, 1) ** 24
-    light = (0.20 + 0.75 * key + 0.22 * fill) ** (1 / 1.6)
+    light = (0.10 + 0.86 * key + 0.20 * fill) ** (1 / 1.3)
     light *= np.where(normals[:, 2] > 0.1, 0.55, 1.0)
     return (_CLAY * light[:, None] + 38.0 * highlight[:, None]).clip(0, 255).astype(np.float32)
 
 
 def _draw_fine(vertices_px: np.ndarray, triangles: np.ndarray, colours: np.ndarray, window: Window) -> np.ndarray:
-    """(h, w, 4) float32: colour times coverage in 0..255, and coverage in 0..1, averaged over the finer samples."""
+    """(h, w, 4) float32: colour times opacity in 0..255, and opacity in 0..1, averaged over the finer samples."""
     height, width = window.bottom - window.top, window.right - window.left
     fine = vertices_px * np.array([_SAMPLES, _SAMPLES, 1], np.float32)
     offset = (_SAMPLES - 1) / 2 - _SAMPLES * np.array([window.left, window.top], np.float32)
     fine[:, :2] += offset
     fine = np.ascontiguousarray(fine, np.float32)
     seen = rasterise_numpy(fine, triangles, (height * _SAMPLES, width * _SAMPLES))
-    drawn = interpolate_numpy(np.column_stack([colours, np.ones(len(colours), np.float32)]), triangles, seen)
+    drawn = interpolate_numpy(colours, triangles, seen)
     return cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, 4)
 
 

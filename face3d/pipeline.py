@@ -17,6 +17,7 @@ from face3d.detect import Detector
 from face3d.image import crop_transform, square_around, transform_points, warp
 from face3d.io import ImageLike, read_image
 from face3d.morphable import MorphableModel
+from face3d.reconstruct import FaceNetworks
 from face3d.reconstruction import Reconstruction
 from face3d.region import cut_region
 
@@ -82,8 +83,6 @@ class Reconstructor:
     ) -> None:
         self.device = pick_device(device)
         self.model = _load_model(morphable_model)
-        from face3d.reconstruct import FaceNetworks
-
         path = asset_path("reconstruct.safetensors") if weights is None else Path(weights)
         self.networks: Networks = FaceNetworks.load(path, self.model, self.device)
         self.detector: FaceDetector = Detector(None, self.device)

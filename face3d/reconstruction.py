@@ -103,6 +103,12 @@ class Reconstruction:
             return None
         return extract_texture(self.region.pixels, self._vertices_in_region, self.model, TEXTURE_SIZE)
 
+    @cached_property
+    def fade(self) -> Float32[np.ndarray, " V"]:
+        """How strongly `overlay` shows each vertex: 1 on the face, falling to 0 on neck and scalp."""
+        landmarks_mm = self.model.landmarks_of(torch.from_numpy(self.vertices_mm)[None].to(self.model.mean.device))
+        return overlay.fade_out(self.vertices_mm, landmarks_mm[0].cpu().numpy())
+
     def to_trimesh(self) -> Trimesh:
         """The mesh in millimetres (model space) with its texture as material, where it has one."""
         return export.build_mesh(self.vertices_mm, self.triangles, self.uv, self.texture)
@@ -123,8 +129,14 @@ class Reconstruction:
             files = export.mesh_files(self.to_trimesh(), path)
         replace_files(files)
 
-    def overlay(self, image: ImageLike, opacity: float = 0.75, landmarks: bool = False) -> UInt8[np.ndarray, "H W 3"]:
-        """A copy of the photo with the mesh drawn over it as half-transparent clay, and the 68 landmarks as dots."""
+    def overlay(
+        self, image: ImageLike, opacity: float = overlay.OPACITY, landmarks: bool = False
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """A copy of the photo with the mesh drawn over it as half-transparent clay, and the 68 landmarks as dots.
+
+        ``image`` is the photo that was reconstructed; neck and scalp fade out (`fade`).
+        Raises ValueError for a photo of another size and an opacity outside [0, 1].
+        """
         if not 0 <= opacity <= 1:
             raise ValueError(f"opacity is {opacity}: expected 0 (photo only) to 1 (mesh only)")
         photo = read_image(image)
@@ -133,7 +145,7 @@ class Reconstruction:
                 f"the photo is {photo.shape[1]} x {photo.shape[0]}, the face was reconstructed from one of "
                 f"{self.image_size_hw[1]} x {self.image_size_hw[0]}: pass the same photo"
             )
-        picture = overlay.draw_mesh(photo, self.vertices_px, self.triangles, opacity)
+        picture = overlay.draw_mesh(photo, self.vertices_px, self.triangles, opacity * self.fade)
         return overlay.draw_landmarks(picture, self.landmarks_px) if landmarks else picture
 
     def depth_map(self, shape: tuple[int, ...]) -> Float32[np.ndarray, "H W"]:

@@ -68,10 +68,24 @@ def test_landmark_dots() -> None:
     assert (dots == 0).all(axis=2).mean() > 0.8
 
 
+def test_opacity_of_each_vertex() -> None:
+    photo = np.zeros((120, 160, 3), np.uint8)
+    picture = overlay.draw_mesh(photo, SQUARE, TRIANGLES, np.array([0.0, 1.0, 1.0, 0.0]))
+    row = picture[30, 21:60, 0].astype(int)
+    assert row[0] < 10 and row[-1] > 100 and (np.diff(row) >= 0).all()
+
+
+def test_fade_out() -> None:
+    landmarks = np.zeros((68, 3))
+    distances = np.array([0.0, 30.0, 50.0, 70.0, 200.0])
+    fade = overlay.fade_out(np.stack([distances, 0 * distances, 0 * distances], axis=1), landmarks)
+    assert fade[0] == fade[1] == 1 and fade[3] == fade[4] == 0 and 0.4 < fade[2] < 0.6
+
+
 def test_draw_faces_shrinks_large_photos() -> None:
     photo = noise_photo(240, 320)
-    small = overlay.draw_faces(photo, [(SQUARE * 2, TRIANGLES)], largest_side_px=160)
+    small = overlay.draw_faces(photo, [(SQUARE * 2, TRIANGLES, np.ones(4))], largest_side_px=160)
     assert small.shape == (120, 160, 3)
     expected = overlay.draw_mesh(np.zeros((120, 160, 3), np.uint8), SQUARE - np.float32(0.25), TRIANGLES, 1.0)
-    reference = overlay.draw_faces(np.zeros_like(photo), [(SQUARE * 2, TRIANGLES)], largest_side_px=160)
+    reference = overlay.draw_faces(np.zeros_like(photo), [(SQUARE * 2, TRIANGLES, np.ones(4))], largest_side_px=160)
     assert ((reference > 0) == (expected > 0)).all()
