@@ -42,9 +42,9 @@ def show(file: Annotated[Path, typer.Argument(help="face3d model, .npz")]) -> No
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. Errors about files are one line on stderr and status 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("build", "--help") or arguments[0].startswith("-"):
-        _add_build()
     try:
+        if not arguments or arguments[0] == "build" or arguments[0].startswith("-"):
+            _add_build()
         app(arguments, prog_name="python -m bfm", standalone_mode=True)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
@@ -63,9 +63,10 @@ def _add_build() -> None:
 
 
 def _storage(name: str) -> Storage:
-    if name == "float32" or name == "float16" or name == "int8":
-        return name
-    raise ValueError(f"--bases is {name!r}, expected float32, float16 or int8")
+    storages: dict[str, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
+    if name not in storages:
+        raise ValueError(f"--bases is {name!r}, expected one of {', '.join(storages)}")
+    return storages[name]
 
 
 def _show(model: MorphableArrays) -> None:

@@ -51,7 +51,7 @@ def read_model_shape(path: Path, expression_path: Path | None = None) -> RawMode
 
 
 def read_3ddfa_v2(path: Path) -> RawModel:
-    """Read `bfm_noneck_v3.pkl`. ValueError names a missing or wrong field; FileNotFoundError what must lie beside it."""
+    """Read `bfm_noneck_v3.pkl`. ValueError names a wrong field; FileNotFoundError what must lie beside the file."""
     fields = Fields(restricted_pickle.load(path), path, "3DDFA_V2 bfm")
     mean = fields.points("u")
     shapes, expressions = fields.basis("w_shp", len(mean)), fields.basis("w_exp", len(mean))

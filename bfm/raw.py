@@ -58,7 +58,7 @@ def assemble(raw: RawModel, landmarks: SurfacePoints | None = None) -> Morphable
     to_mm = (axes.T * frames.MM_PER_UNIT[unit]).astype(np.float32)
     mean, identity, expression = raw.mean @ to_mm, raw.identity @ to_mm, raw.expression @ to_mm
     triangles = raw.triangles
-    if frames.outwardness(mean, triangles) < -0.2:
+    if frames.outwardness(mean, triangles) < -0.5:
         notes.append("triangles were clockwise seen from outside and are turned")
         # The first and third corner are exchanged, so barycentrics must follow.
         triangles = triangles[:, ::-1].copy()

@@ -192,6 +192,8 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a compressed `.npz` beside `path`, then rename it: no reader ever sees half a file."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
