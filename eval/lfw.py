@@ -17,10 +17,12 @@ _NAME = re.compile(r"(.+)_(\d{4})\.jpg$")
 
 
 class Member(NamedTuple):
-    """Where one photo lies."""
+    """Where one photo lies: its bytes in the tar."""
 
     tar: Path
     name: str
+    offset: int
+    size: int
 
 
 class Lfw:
@@ -33,9 +35,9 @@ class Lfw:
         people: dict[str, list[Member]] = defaultdict(list)
         for tar in tars:
             with tarfile.open(tar) as archive:
-                for name in archive.getnames():
-                    if found := _NAME.search(Path(name).name):
-                        people[found.group(1)].append(Member(tar, name))
+                for entry in archive:
+                    if entry.isfile() and (found := _NAME.search(Path(entry.name).name)):
+                        people[found.group(1)].append(Member(tar, entry.name, entry.offset_data, entry.size))
         self.people = {person: sorted(people[person], key=lambda m: m.name) for person in sorted(people)}
 
     def pairs(self, count: int, seed: int = 0) -> list[tuple[str, Member, Member]]:
@@ -48,8 +50,6 @@ class Lfw:
 
     def read(self, member: Member) -> UInt8[np.ndarray, "H W 3"]:
         """One photo, grey repeated to RGB."""
-        with tarfile.open(member.tar) as archive:
-            stream = archive.extractfile(member.name)
-            if stream is None:
-                raise FileNotFoundError(f"{member.name} is not a file in {member.tar}")
-            return read_image(Image.open(io.BytesIO(stream.read())))
+        with member.tar.open("rb") as stream:
+            stream.seek(member.offset)
+            return read_image(Image.open(io.BytesIO(stream.read(member.size))))

@@ -15,7 +15,7 @@ from eval.alignment import align_points
 from eval.floor import reduction_percent
 from eval.now_region import LANDMARKS, face_region
 from eval.protocol import Prediction, Record, Sample
-from eval.scene import Light, backdrop, draw, turned_view
+from eval.scene import Light, View, backdrop, draw, turned_view
 from face3d.metrics import landmark_box_px
 from face3d.morphable import MorphableModel
 
@@ -57,7 +57,7 @@ class GeneratedPeople:
         neutral_mm = self.model.vertices(identity)[0].numpy()
         landmarks_mm = self.model.landmarks(identity, expression)[0].numpy()
         euler_deg = (rng.uniform(-15, 15), rng.uniform(-60, 60), rng.uniform(-15, 15))
-        view = turned_view(euler_deg, landmarks_mm.mean(0).astype(np.float64), rng.uniform(0.9, 1.2), SIZE_PX)
+        view = centred(turned_view(euler_deg, np.zeros(3), rng.uniform(0.8, 1.1), SIZE_PX), landmarks_mm)
         vertices_px = view.project(vertices_mm)
         light = Light(rng.uniform(0.3, 0.5), rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.6), tuple(rng.uniform(-1, 0, 3)))
         image = draw(vertices_px, self.triangles, colours, backdrop(self.seed + index, SIZE_PX), light)
@@ -90,6 +90,12 @@ class GeneratedPeople:
         """Mean errors and by how many % the method is below the mean face, in all and by yaw."""
         groups = {"all": (0, 90), "|yaw| <= 30": (0, 30), "|yaw| > 30": (30, 90)}
         return {name: _below_mean(_within(records, *limits)) for name, limits in groups.items()}
+
+
+def centred(view: View, landmarks_mm: Float[np.ndarray, "68 3"]) -> View:
+    """The view moved so that the middle of the landmarks' box is the middle of the photo."""
+    box = landmark_box_px(view.project(landmarks_mm))
+    return view._replace(translation_px=view.translation_px + (SIZE_PX - 1) / 2 - (box[:2] + box[2:]) / 2)
 
 
 def _within(records: list[Record], low: float, high: float) -> list[Record]:

@@ -141,6 +141,7 @@ def test_people_are_reproducible_and_differ(model: MorphableModel) -> None:
     np.testing.assert_array_equal(first.image, again.image)
     assert np.abs(first.truth.neutral_mm - other.truth.neutral_mm).max() > 1.0
     assert abs(first.truth.yaw_deg) <= 60
+    np.testing.assert_allclose((first.box_px[:2] + first.box_px[2:]) / 2, 127.5)
 
 
 def test_another_topology_is_refused(model: MorphableModel) -> None:
