@@ -19,7 +19,8 @@ else:
 
 FORMATS = ("glb", "obj", "ply", "json", "npz")
 RECORD_FORMAT = "face3d-reconstruction-1"
-_DECIMALS = 4
+_DECIMALS, _MESH_DECIMALS = 7, 4
+_MESH_SIZE = 1000  # numbers; longer arrays are rounded more
 _METRES_PER_MM = 0.001
 
 
@@ -57,7 +58,7 @@ def mesh_files(mesh: Trimesh, path: Path) -> dict[Path, bytes]:
 
 
 def json_bytes(record: dict[str, Any]) -> bytes:
-    """A record as JSON: arrays become lists of numbers with four decimals."""
+    """A record as JSON: arrays become lists, rounded to seven decimals (meshes: four)."""
     return json.dumps(_plain({"format": RECORD_FORMAT, "created_by": f"face3d {__version__}", **record})).encode()
 
 
@@ -99,7 +100,7 @@ def _obj(mesh: Trimesh, path: Path) -> dict[Path, bytes]:
         mesh.visual.material = SimpleMaterial(texture, diffuse=white, ambient=white, specular=black)
         mesh.visual.material.name = f"{stem}_texture"  # never NAME.png, which may be the photo itself
     header = f"face3d {__version__}, millimetres"
-    text, beside = export_obj(mesh, return_texture=True, mtl_name=f"{stem}.mtl", digits=_DECIMALS, header=header)
+    text, beside = export_obj(mesh, return_texture=True, mtl_name=f"{stem}.mtl", digits=_MESH_DECIMALS, header=header)
     return {**{path.with_name(name): content for name, content in beside.items()}, path: text.encode()}
 
 
@@ -116,7 +117,8 @@ def _ply(mesh: Trimesh, path: Path) -> dict[Path, bytes]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return np.round(value.astype(np.float64), _DECIMALS).tolist() if value.dtype.kind == "f" else value.tolist()
+        decimals = _MESH_DECIMALS if value.size > _MESH_SIZE else _DECIMALS
+        return np.round(value.astype(np.float64), decimals).tolist() if value.dtype.kind == "f" else value.tolist()
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
-    return value
+    return round(value, _DECIMALS) if isinstance(value, float) else value

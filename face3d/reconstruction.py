@@ -163,9 +163,9 @@ class Reconstruction:
     def _record(self) -> dict[str, Any]:
         return {"model": self.model.meta.name} | {name: getattr(self, name) for name in _RECORDED}
 
-    def _named_expression(self) -> dict[str, np.ndarray] | np.ndarray:
+    def _named_expression(self) -> dict[str, float] | np.ndarray:
         names = self.expression_names
-        return self.expression if names is None else dict(zip(names, self.expression, strict=True))
+        return self.expression if names is None else dict(zip(names, self.expression.tolist(), strict=True))
 
     def _heavy_record(self) -> dict[str, Any]:
         source = None if self.texture_maps is None else self.texture_maps.source

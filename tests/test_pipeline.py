@@ -9,6 +9,7 @@ from PIL import Image
 
 from face3d import checkpoint
 from face3d.camera import project
+from face3d.morphable import MorphableModel
 from face3d.pipeline import Reconstructor, checked_boxes, pick_device
 from face3d.types import ScaledOrthography
 from tests.fake_networks import FakeNetworks, fake_reconstructor, noise_photo
@@ -166,7 +167,7 @@ def test_devices() -> None:
 
 def test_missing_weights(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        Reconstructor(weights=tmp_path / "nowhere.safetensors", device="cpu")
+        Reconstructor(tmp_path / "nowhere.safetensors", MorphableModel.random(0), "cpu")
 
 
 def test_altered_asset_names_the_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

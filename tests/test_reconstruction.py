@@ -1,7 +1,7 @@
 """What a user holds: derived values, files that load back, pictures."""
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +102,17 @@ def test_json(face: Reconstruction, tmp_path: Path) -> None:
         np.testing.assert_allclose(record[name], getattr(face, name), atol=1e-3)
     assert record["triangles"] == face.triangles.tolist()
     assert record["image_size_hw"] == [120, 160]
-    if face.expression_names is None:
-        np.testing.assert_allclose(record["expression"], face.expression, atol=1e-3)
-    else:
-        assert tuple(record["expression"]) == face.expression_names
+
+
+def test_json_names_the_expressions_that_the_model_names(face: Reconstruction, tmp_path: Path) -> None:
+    for names in (None, ("jawOpen", "smile", "blinkLeft", "blinkRight")):
+        face.model.meta = replace(face.model.meta, expression_names=names)
+        face.save(tmp_path / "face.json")
+        expression = json.loads((tmp_path / "face.json").read_text())["expression"]
+        if names is not None:
+            assert tuple(expression) == names
+            expression = list(expression.values())
+        np.testing.assert_allclose(expression, face.expression, atol=1e-4)
 
 
 def test_npz(face: Reconstruction, tmp_path: Path) -> None:
