@@ -5,6 +5,7 @@ well the model spans real heads (eval.scan_shape does). Light, backdrop and draw
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class GeneratedPeople:
     name = "shape: generated people"
 
     def __init__(self, model: MorphableModel, count: int = 100, seed: int = 20_240) -> None:
-        self.model, self.count, self.seed = model.to("cpu"), count, seed
+        self.model, self.count, self.seed = deepcopy(model).to("cpu"), count, seed
         self.mean_mm = self.model.mean.numpy()
         landmarks = self.model.landmarks_of(self.model.mean[None])[0].numpy()
         self.face: Bool[np.ndarray, " V"] = face_region(landmarks[list(LANDMARKS)]).inside(self.mean_mm)
