@@ -158,15 +158,15 @@ def _split_quads(fields: Fields, vertices: int) -> np.ndarray:
 
 
 def _vertex_uv(fields: Fields, vertices: int) -> np.ndarray | None:
-    """One UV a vertex (that of one of its corners), v downwards."""
+    """One UV a vertex (that of one of its corners), v downwards; the row of UDIM tiles is scaled into 0..1."""
     if "uv" not in fields or "faces_uv" not in fields or not len(fields.array("uv")):
         return None
     corners, corners_uv = fields.array("faces").reshape(-1), fields.array("faces_uv").reshape(-1)
     used = (corners >= 0) & (corners_uv >= 0)
     uv = np.zeros((vertices, 2), np.float32)
     uv[corners[used]] = fields.numbers("uv")[corners_uv[used]]
-    uv[:, 1] = 1.0 - uv[:, 1]
-    return uv
+    tiles = max(1.0, float(np.ceil(uv[:, 0].max())))
+    return np.stack([uv[:, 0] / tiles, 1.0 - uv[:, 1]], axis=1).astype(np.float32)
 
 
 def _regions(vertices: int) -> np.ndarray:

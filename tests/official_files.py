@@ -156,7 +156,7 @@ def flame_fields(model: MorphableArrays) -> dict:
 
 
 def write_flame_pkl(path: Path, fields: dict, chumpy: tuple[str, ...] = ("v_template", "shapedirs")) -> Path:
-    """A FLAME pickle in which some arrays are chumpy.ch.Ch, as in generic_model.pkl; chumpy is not needed to write it."""
+    """A FLAME pickle, some arrays as chumpy.ch.Ch as in generic_model.pkl; chumpy is not needed to write it."""
     module = types.ModuleType("chumpy.ch")
 
     class Ch:

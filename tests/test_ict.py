@@ -111,6 +111,7 @@ def test_real_model(data_dir):
         np.testing.assert_allclose(got.mean, file["vertices"] * 10.0, rtol=1e-5)
         assert len(got.triangles) == 2 * len(file["faces"]) - (file["faces"][:, 3] < 0).sum()
     assert got.identity_basis.shape == (100, 26719, 3) and len(got.meta.expression_names) == 57
+    assert got.uv.min() >= 0.0 and got.uv.max() <= 1.0
     regions = dict(zip(got.meta.region_names, np.bincount(got.vertex_region).tolist(), strict=True))
     assert regions["skin"] == 9409 and regions["teeth"] == 4412 and regions["eyeballs"] == 3140
     landmarks = got.mean[got.triangles[got.landmark_triangles]][np.arange(68), got.landmark_barycentric.argmax(axis=1)]
