@@ -11,14 +11,17 @@ import torch
 from lightning_fabric import Fabric
 
 from face3d.detect import Detections, Detector
+from face3d.morphable import MorphableModel
 from face3d.networks.detector import DetectorConfig, DetectorNetwork
 from train.config import Inputs, RunOptions, change
 from train.detector import CONFIGS, as_float, match, task
+from train.detector_animals import animal
 from train.detector_backgrounds import Backgrounds, without_face
-from train.detector_data import FACE, IGNORED, MOST_FACES, MosaicSource, make_mosaic
+from train.detector_data import FACE, IGNORED, MOST_FACES, MosaicSource, make_mosaic, mirrored
 from train.detector_loss import assign, cells_of, detector_losses, overlap_and_giou
 from train.detector_sources import POINTS, LabelledFace, load_faces
 from train.loop import Loop
+from train.views import save_views
 
 SMALL = DetectorConfig(stem=8, channels=(16, 24, 32), blocks=(1, 1, 1), head=16)
 
@@ -54,8 +57,6 @@ def inputs(tmp_path_factory):
             landmarks.append(points)
     landmarks[3][:] = np.nan
     np.savez(folder / "labels.npz", names=np.array(names), landmarks=np.stack(landmarks), size=np.full((60, 2), 96))
-    images = np.stack([toy_portrait(rng)[0] for _ in range(4)])
-    np.savez(folder / "turned.npz", images=images, landmarks68=np.full((4, 68, 3), 40, np.float32))
     return Inputs(folder, (folder / "labels.npz",))
 
 
@@ -71,10 +72,32 @@ def test_faces_are_read_with_pixel_centres_at_integers(inputs):
     assert eye.max() < 60  # the first point is on the dark eye
 
 
-def test_turned_photos_are_read(inputs):
-    extra = Inputs(inputs.data_dir, (), (), (inputs.data_dir / "turned.npz",))
-    faces = load_faces(extra)
-    assert len(faces) == 4 and faces[0].points_px.shape == (70, 2)
+@pytest.mark.parametrize("roll_deg", [0.0, 30.0])
+def test_turned_views_tell_box_and_roll(tmp_path, roll_deg):
+    model = MorphableModel.random(0)
+    model.save(tmp_path / "model.npz")
+    c, s = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
+    clockwise = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
+    profile = np.array([[0, 0, -1], [0, -1, 0], [-1, 0, 0]], np.float32)
+    labels = {
+        "identity": np.zeros((2, model.identity_count), np.float32),
+        "expression": np.zeros((2, model.expression_count), np.float32),
+        "rotation": np.stack([clockwise @ np.diag([1.0, -1, -1]), clockwise @ profile]).astype(np.float32),
+        "scale": np.full(2, 0.5, np.float32),
+        "translation_px": np.full((2, 2), 80, np.float32),
+        "person": np.arange(2),
+    }
+    save_views(tmp_path / "turned", np.zeros((2, 160, 160, 3), np.uint8), labels)
+    faces = load_faces(Inputs(tmp_path, (), (), (tmp_path / "model.npz", tmp_path / "turned")))
+    landmarks = model.landmarks(torch.zeros(1, 1), torch.zeros(1, 1))[0].numpy()
+    for face, rotation in zip(faces, labels["rotation"], strict=True):
+        expected = 0.5 * landmarks @ rotation[:2].T + 80
+        np.testing.assert_allclose(face.points_px.min(0), expected.min(0), atol=1e-3)
+        np.testing.assert_allclose(face.points_px.max(0), expected.max(0), atol=1e-3)
+        along = face.points_px[1] - face.points_px[0]
+        assert np.degrees(np.arctan2(along[1], along[0])) == pytest.approx(roll_deg, abs=0.1)
+    with pytest.raises(ValueError, match="MODEL.npz"):
+        load_faces(Inputs(tmp_path, (), (), (tmp_path / "turned",)))
 
 
 def test_evaluation_photos_and_missing_sources_are_refused(inputs, tmp_path):
@@ -107,6 +130,23 @@ def test_faces_are_taken_out(rng):
     for _ in range(20):
         changed = without_face(rng, image, points[POINTS, :2] - 0.5)
         assert (changed != image).any() and (changed[:10] == image[:10]).all()
+
+
+def test_animals_are_drawn_in_any_size(rng):
+    for size in ((60, 90), (200, 150), (12, 300)):
+        drawn = animal(rng, *size)
+        assert drawn.shape == (*size, 3) and drawn.dtype == np.uint8 and drawn.std() > 3
+
+
+def test_mirrored_batches_are_labelled_alike(inputs):
+    batch = next(MosaicSource(inputs, 4)(1))
+    other = mirrored(batch)
+    again = mirrored(other)
+    assert all(torch.equal(again[name], batch[name]) for name in ("image", "kind", "roll"))
+    torch.testing.assert_close(again["boxes"], batch["boxes"])
+    image, face = batch["image"].shape[-1], batch["kind"] > 0
+    width = batch["boxes"][face][:, 2] - batch["boxes"][face][:, 0]
+    torch.testing.assert_close(other["boxes"][face][:, 0], image - 1 - batch["boxes"][face][:, 0] - width)
 
 
 def test_batches_are_alike_for_a_seed_and_split_people(inputs):

@@ -1,6 +1,6 @@
 """Stage `detector`: the face detector, from mosaics of labelled photos.
 
-`python -m train detector --data DIR --labels FACES.npz [--extra TURNED.npz] [--weights EARLIER.safetensors]`
+`python -m train detector --data DIR --labels FACES.npz [--extra MODEL.npz --extra VIEWS]... [--weights EARLIER]`
 """
 
 from collections.abc import Mapping

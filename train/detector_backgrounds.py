@@ -7,6 +7,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from train.detector_animals import animal
 from train.detector_sources import LabelledFace
 
 # Photos of scikit-image without a person (astronaut and camera have one, coins have portraits).
@@ -21,6 +22,9 @@ def load_things(data_dir: Path) -> list[np.ndarray]:
     images = [_as_rgb(getattr(skimage.data, name)()) for name in _SKIMAGE.split()]
     for pattern in ("flow/chairs/*-img0.png", "flow/rubberwhale/frame10.png", "stereo/cones/left.png"):
         images += [np.asarray(cv2.imread(str(p), cv2.IMREAD_COLOR_RGB)) for p in sorted(data_dir.glob(pattern))]
+    for path in sorted(data_dir.glob("flow/sintel/*/medium/frame_*.png")):  # a monster; the girl is on the right
+        image = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+        images.append(image[:, : round(0.45 * image.shape[1])])
     return [_at_most(image, 640) for image in images]
 
 
@@ -37,11 +41,13 @@ class Backgrounds:
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """One picture (height, width, 3) uint8."""
         kind = rng.random()
-        if kind < 0.40:
+        if kind < 0.38:
             return _random_view(rng, _any(rng, self.things), height, width)
-        if kind < 0.75:
+        if kind < 0.70:
             face = _any(rng, self.faces)
             return _random_view(rng, without_face(rng, face.image(), face.points_px), height, width, zoom=1.5)
+        if kind < 0.80:
+            return animal(rng, height, width)
         return _any(rng, _TEXTURES)(rng, height, width)
 
 

@@ -4,6 +4,7 @@ Faces are pasted with their heads, shoulders and some of their own background, a
 faceless pictures are pasted in the same ways, so that an edge tells nothing. A part of the mosaics holds no face.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -57,12 +58,24 @@ class MosaicSource:
 def batches(
     rng: np.random.Generator, faces: Sequence[LabelledFace], things: Sequence[np.ndarray], batch_size: int
 ) -> Iterator[Batch]:
-    """Endless batches with about `batch_size` 256 px mosaics' pixels each."""
+    """Endless batches with about `batch_size` 256 px mosaics' pixels each; in the long run half are new."""
     backgrounds = Backgrounds(things, faces)
+    recent: deque[Batch] = deque(maxlen=40)
     while True:
         side = _SIDES[rng.integers(len(_SIDES))]
         count = max(2, round(batch_size * (256 / side) ** 2))
-        yield collate([make_mosaic(rng, faces, backgrounds, side) for _ in range(count)])
+        recent.append(collate([make_mosaic(rng, faces, backgrounds, side) for _ in range(count)]))
+        yield recent[-1]
+        if len(recent) == recent.maxlen:
+            yield mirrored(recent[int(rng.integers(len(recent)))])
+
+
+def mirrored(batch: Batch) -> Batch:
+    """The batch seen in a mirror: half the cost of a new one."""
+    width = batch["image"].shape[-1]
+    x0, y0, x1, y1 = batch["boxes"].unbind(-1)
+    boxes = torch.stack([width - 1 - x1, y0, width - 1 - x0, y1], -1)
+    return {"image": batch["image"].flip(-1), "boxes": boxes, "roll": -batch["roll"], "kind": batch["kind"]}
 
 
 def collate(mosaics: Sequence[Mosaic]) -> Batch:

@@ -1,7 +1,7 @@
 """Photos and frames with one labelled face each, for the detector: kept as JPEG bytes with a few points of the face.
 
 Labels are files of `tools/label_faces.py` (478 points, pixel edges at 0) for tars of images and videos below the data
-folder, and files with `images` (N,S,S,3) uint8 and `landmarks68` (N,68,3) px, pixel centres at integers.
+folder. Large yaws come from folders of `python -m train views`, with the morphable model that they were drawn with.
 """
 
 import tarfile
@@ -14,27 +14,32 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from face3d.morphable_file import MorphableArrays
 from train.config import Inputs
+from train.profiling import Pose, project
+from train.view_batches import LandmarkBasis
+from train.views import load_views
 
 EVALUATION_ONLY = ("aflw2000", "dlib_faces")
 LARGEST_SIDE_PX = 400
 FRAMES_PER_VIDEO = 60
 
 # MediaPipe points that bound what the 68 landmarks bound: jaw line from ear to ear, brows, nose tip, lips, eye corners.
-# The first two are the outer eye corners, image left and image right of a face that looks at the camera.
+# The first two are the outer eye corners, image left and image right, and tell the roll.
 _EYES = (33, 263)
 _JAW = (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356)
 _BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 _OTHERS = (1, 4, 61, 291, 0, 17)
 POINTS = np.array(_EYES + _JAW + _BROWS + _OTHERS)
-_POINTS_68 = np.array((36, 45, *range(68)))
+VIEWS_PER_FOLDER = 6000
 
 
 @dataclass(frozen=True)
 class LabelledFace:
-    """A photo as JPEG bytes and points (P,2) px of its face, the outer eye corners (image left, right) first."""
+    """A photo as JPEG bytes and points (P,2) px of its face; the line from the first to the second has its roll."""
 
     name: str
+    person: str
     jpeg: bytes
     points_px: np.ndarray
     grey: bool
@@ -48,9 +53,7 @@ class LabelledFace:
     @property
     def held_out(self) -> bool:
         """Whether the face's person belongs to the twentieth that is not trained on."""
-        source, _, member = self.name.partition("/")
-        person = member.rsplit("_", 1)[0] if source.startswith("lfw") else member if "." in member else source
-        return zlib.crc32(person.encode()) % 20 == 0
+        return zlib.crc32(self.person.encode()) % 20 == 0
 
 
 def load_faces(inputs: Inputs) -> list[LabelledFace]:
@@ -62,9 +65,12 @@ def load_faces(inputs: Inputs) -> list[LabelledFace]:
     for path in inputs.labels:
         with np.load(path, allow_pickle=False) as labels:
             faces += _pseudo_labelled(inputs.data_dir, labels["names"], labels["landmarks"])
-    for path in inputs.extra:
-        with np.load(path, allow_pickle=False) as turned:
-            faces += _turned(path.stem, turned["images"], turned["landmarks68"])
+    models = [path for path in inputs.extra if path.suffix == ".npz"]
+    for folder in inputs.extra:
+        if folder.is_dir():
+            if len(models) != 1:
+                raise ValueError("views need --extra MODEL.npz, the morphable model that they were drawn with.")
+            faces += _turned(folder, MorphableArrays.load(models[0]))
     if not faces:
         raise ValueError("no faces: give --labels FILE (written by tools/label_faces.py).")
     return faces
@@ -122,15 +128,26 @@ def _face(name: str, bgr: np.ndarray, points_px: np.ndarray) -> LabelledFace:
         bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         points_px = (points_px + 0.5) * scale - 0.5
     grey = bool((np.ptp(bgr[::7, ::7].astype(np.int16), axis=2) < 8).mean() > 0.98)
-    return LabelledFace(name, _jpeg(bgr), points_px.astype(np.float32), grey)
+    source, _, member = name.partition("/")
+    person = member.rsplit("_", 1)[0] if source.startswith("lfw") else member if "." in member else source
+    return LabelledFace(name, person, _jpeg(bgr), points_px.astype(np.float32), grey)
 
 
-def _turned(stem: str, images: np.ndarray, landmarks68: np.ndarray) -> list[LabelledFace]:
-    points = landmarks68[:, _POINTS_68, :2].astype(np.float32)
-    encoded = (_jpeg(np.ascontiguousarray(image[..., ::-1])) for image in images)
-    return [
-        LabelledFace(f"{stem}/{i:06d}.jpg", j, p, False) for i, (j, p) in enumerate(zip(encoded, points, strict=True))
-    ]
+def _turned(folder: Path, model: MorphableArrays) -> list[LabelledFace]:
+    views, landmarks = load_views(folder), LandmarkBasis(model)
+    faces = []
+    for row in range(min(len(views.images), VIEWS_PER_FOLDER)):
+        pose = Pose(views.rotation[row], float(views.scale[row]), views.translation_px[row])
+        points = project(landmarks(views.identity[row], views.expression[row]), pose)[:, :2]
+        middle, reach = (points.min(0) + points.max(0)) / 2, 0.1 * np.ptp(points, axis=0).max()
+        up = pose.rotation[:2, 1] / max(1e-6, float(np.linalg.norm(pose.rotation[:2, 1])))
+        along = reach * np.array([-up[1], up[0]])  # image right of a head that stands upright
+        points = np.concatenate([[middle - along, middle + along], points]).astype(np.float32)
+        bgr = np.ascontiguousarray(views.images[row][..., ::-1])
+        grey = bool((np.ptp(bgr[::7, ::7].astype(np.int16), axis=2) < 8).mean() > 0.8)
+        person = f"{folder.name} {views.person[row]}"
+        faces.append(LabelledFace(f"{folder.name}/{row:06d}", person, _jpeg(bgr), points, grey))
+    return faces
 
 
 def _jpeg(bgr: np.ndarray) -> bytes:
