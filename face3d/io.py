@@ -21,6 +21,8 @@ MAX_SIDE_PX = 32_766
 """Longer sides are refused: OpenCV cannot warp them."""
 
 _EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_INVERSE = {6: 8, 8: 6}  # every other orientation is undone by itself
 _STRIP_ROWS = 256
 
 
@@ -110,28 +112,29 @@ def _from_pil(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image.load()
-            pixels = _pixels(image)
-            orientation = _orientation(image)
+            return _pixels(image, _orientation(image))
     except Exception as error:  # decoders raise anything on broken data
         raise ValueError(f"{name} cannot be decoded, is it cut short? ({error}); save or download it again") from error
-    return np.ascontiguousarray(_upright(pixels, orientation))
 
 
-def _pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels as stored, 8-bit RGB."""
+def _pixels(image: Image.Image, orientation: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The upright pixels, 8-bit RGB."""
     if image.mode.startswith("I"):  # I;16 and its byte orders; I holds 16-bit greys in 32 bits
-        return _from_array(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
+        grey = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+        return np.ascontiguousarray(_turned(_from_array(grey), orientation))
     if image.has_transparency_data:
-        return _over_white(_strips(image.convert("RGBA")))
-    return _strips(image if image.mode == "RGB" else image.convert("RGB"))
+        return _over_white(_strips(image.convert("RGBA"), orientation))
+    return _strips(image if image.mode == "RGB" else image.convert("RGB"), orientation)
 
 
-def _strips(image: Image.Image) -> np.ndarray:
-    """Pixels copied strip by strip: Pillow's own conversion needs three times the memory."""
-    pixels = np.zeros((image.height, image.width, len(image.getbands())), np.uint8)
+def _strips(image: Image.Image, orientation: int) -> np.ndarray:
+    """Upright pixels, filled in strip by strip: Pillow's own conversion and turning need three times the memory."""
+    size = image.size if orientation in _SIDEWAYS else image.size[::-1]
+    pixels = np.zeros((*size, len(image.getbands())), np.uint8)
+    as_stored = _turned(pixels, _INVERSE.get(orientation, orientation))
     for top in range(0, image.height, _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+        as_stored[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
     return pixels
 
 
@@ -142,8 +145,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the EXIF orientation (1-8)."""
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """A view that undoes the EXIF orientation (1-8; anything else leaves the pixels as they are)."""
     transposed = pixels.transpose(1, 0, 2)
     views = {
         2: pixels[:, ::-1],

@@ -36,13 +36,20 @@ def test_array_is_not_copied(photo: np.ndarray) -> None:
     assert np.shares_memory(read_image(photo), photo)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation(tmp_path: Path, photo: np.ndarray, orientation: int) -> None:
+def test_exif_rotation(tmp_path: Path, photo: np.ndarray, orientation: int, mode: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = _save(tmp_path, Image.fromarray(photo), "a.png", exif=exif)
+    stored = (
+        Image.fromarray(photo[:, :, 0].astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(photo).convert(mode)
+    )
+    path = _save(tmp_path, stored, "a.png", exif=exif)
     with Image.open(path) as image:
-        expected = np.asarray(ImageOps.exif_transpose(image))
+        expected = read_image(ImageOps.exif_transpose(image))
+    assert expected.shape == ((30, 20, 3) if orientation > 4 else (20, 30, 3))
     np.testing.assert_array_equal(read_image(path), expected)
 
 
