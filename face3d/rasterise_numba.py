@@ -186,7 +186,7 @@ def sample_texture_numpy(
     uv: Float[np.ndarray, "V 2"],
     triangles: Int[np.ndarray, "F 3"],
     fragments: NumpyFragments,
-) -> np.ndarray:
+) -> Float[np.ndarray, "H W C"] | UInt8[np.ndarray, "H W C"]:
     """The textured picture (H, W, C), of the texture's type; 0 where no face is.
 
     Bilinear lookups at x = u (S - 1), y = v (S - 1) by `cv2.remap`, which takes up to four channels.

@@ -20,7 +20,8 @@ OBSERVED, MIRRORED, INPAINTED = 0, 1, 2
 
 _WINDOW = 256  # pixels of the picture in which visibility is decided, whatever the photo's size
 _TOLERANCE = 0.015  # of the mesh's size in the photo: nearer surfaces than this do not hide
-_GRAZING, _FACING = 0.1, 0.35  # cosine to the camera: from nothing is taken, to all is taken (half at 0.22)
+_GRAZING, _FACING = 0.15, 0.45  # cosine to the camera: from nothing is taken, to all is taken (half at 0.3)
+_RIM, _INSIDE = 1.0, 6.0  # pixels of the window from the outline: background may bleed in, certainly does not
 _FILL_SIZE = 64  # the filled-in colours are smooth: this many texels a side hold them
 
 
@@ -56,7 +57,7 @@ def visibility(
     """
     points = _columns(vertices_px)
     faces = np.ascontiguousarray(triangles, np.int32)
-    return _visible(points, faces, size_hw, _towards_camera(points, faces))
+    return _look(points, faces, size_hw, _towards_camera(points, faces))[0]
 
 
 def extract_texture(
@@ -67,9 +68,10 @@ def extract_texture(
 ) -> Texture:
     """The photo's colours in the model's UV image.
 
-    A texel takes the photo where its surface is visible and not grazing (softly between cosines of 0.1 and 0.35), the
-    mirrored texel where only that is seen and the UV layout is symmetric (u to 1 - u), and a smooth continuation of
-    the colours around it elsewhere, also outside the UV layout. Where nothing is seen, one colour: the mean albedo.
+    A texel takes the photo where its surface is visible, not grazing (softly between cosines of 0.15 and 0.45) and not
+    at the outline, where a fit that is a pixel off shows the background; the mirrored texel where only that is seen
+    and the UV layout is symmetric (u to 1 - u); and elsewhere, also outside the UV layout, a smooth continuation of
+    the colours around it. Where nothing is seen, one colour: the mean albedo.
 
     Raises:
         ValueError: the model has no UV coordinates, another number of vertices, or vertices are not finite.
@@ -162,16 +164,18 @@ def _towards_camera(
     return -normals[2] / np.maximum(length, np.float32(1e-30))
 
 
-def _visible(
+def _look(
     points: Float32[np.ndarray, "3 V"],
     triangles: Int32[np.ndarray, "F 3"],
     size_hw: tuple[int, int],
     towards_camera: Float32[np.ndarray, " V"],
-) -> Bool[np.ndarray, " V"]:
+) -> tuple[Bool[np.ndarray, " V"], Float32[np.ndarray, " V"]]:
+    """Which vertices are seen, and their distance to the mesh's outline in the window's pixels (0 where not seen)."""
     (x, y, _), (height, width) = points, size_hw
     visible = (towards_camera > 0.0) & (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    distance = np.zeros_like(towards_camera)
     if not visible.any():
-        return visible
+        return visible, distance
     shown = points[:, visible]
     low, high = shown[:2].min(axis=1), shown[:2].max(axis=1)
     scale = (_WINDOW - 3) / max(float((high - low).max()), 1e-6)
@@ -180,8 +184,11 @@ def _visible(
     depth = depth_numpy(window.T, triangles, (_WINDOW, _WINDOW))
     tolerance = np.float32(_TOLERANCE * max(np.ptp(window[0]), np.ptp(window[1])))
     seen = window[:, visible]
+    inwards = cv2.distanceTransform(np.isfinite(depth).astype(np.uint8), cv2.DIST_L2, 3)
+    column, row = np.round(seen[:2]).astype(np.int64).clip(0, _WINDOW - 1)
+    distance[visible] = np.asarray(inwards, np.float32)[row, column]
     visible[visible] = seen[2] <= _farthest_around(depth, seen[:2]) + tolerance
-    return visible
+    return visible, distance * visible
 
 
 def _farthest_around(
@@ -198,11 +205,17 @@ def _vertex_weights(
 ) -> Float32[np.ndarray, " V"]:
     """How much of the photo each vertex takes: 0 next to a vertex that is not seen, so that no occluder bleeds in."""
     facing = _towards_camera(points, triangles)
-    ramp = ((facing - np.float32(_GRAZING)) / np.float32(_FACING - _GRAZING)).clip(0.0, 1.0)
-    weights = ramp * ramp * (3 - 2 * ramp) * _visible(points, triangles, size_hw, facing)
+    _, distance = _look(points, triangles, size_hw, facing)
+    weights = _ramp(facing, _GRAZING, _FACING) * _ramp(distance, _RIM, _INSIDE)
     least = weights.copy()
     compiled(_take_least, "void(float32[::1], int32[:,::1], float32[::1])")(weights, triangles, least)
     return least
+
+
+def _ramp(values: Float32[np.ndarray, " V"], start: float, stop: float) -> Float32[np.ndarray, " V"]:
+    """Smoothly from 0 at `start` to 1 at `stop`."""
+    ramp = ((values - np.float32(start)) / np.float32(stop - start)).clip(0.0, 1.0)
+    return ramp * ramp * (3 - 2 * ramp)
 
 
 def _sample_photo(
@@ -239,7 +252,8 @@ def _region(
 def _continuation(
     colours: UInt8[np.ndarray, "S S 3"], known: Float32[np.ndarray, "S S"], fallback: Float32[np.ndarray, " 3"]
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """Known colours carried smoothly over the whole image (push-pull: Gortler et al., The Lumigraph, 1996, 3.4)."""
+    """Colours known by half or more, carried over the whole image (push-pull: Gortler et al., The Lumigraph, 1996)."""
+    known = np.where(known >= 0.5, known, np.float32(0.0))
     small = (min(_FILL_SIZE, len(known)),) * 2
     weighted = cv2.multiply(colours, cv2.merge([known] * 3), dtype=cv2.CV_32F)
     weighted, weight = (cv2.resize(values, small, interpolation=cv2.INTER_AREA) for values in (weighted, known))

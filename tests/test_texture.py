@@ -41,13 +41,13 @@ def test_extract_then_render_gives_the_photo_back(model: MorphableModel, yaw_deg
     again = sample_texture_numpy(texture.image, uv, triangles, fragments)
     taken = sample_texture_numpy(255 * texture.observed.astype(np.uint8)[..., None], uv, triangles, fragments)[..., 0]
     error = np.abs(again.astype(float) - image).max(axis=-1)
-    assert (taken == 255).sum() > 0.5 * (fragments.triangle >= 0).sum()
+    assert (taken == 255).sum() > 0.4 * (fragments.triangle >= 0).sum()
     assert error[taken == 255].mean() < 2
     towards = vertex_normals(torch.from_numpy(vertices)[None], model.triangles)[0, :, 2:].numpy()
-    steep = (
-        interpolate_numpy(towards, triangles, fragments)[..., 0] > -0.5
-    )  # near there the mirrored half is blended in
-    assert np.percentile(error[(taken == 255) & ~steep], 99) <= 4
+    facing = interpolate_numpy(towards, triangles, fragments)[..., 0] < -0.6  # else the mirrored half is blended in,
+    inner = cv2.erode((fragments.triangle >= 0).astype(np.uint8), np.ones((25, 25), np.uint8)) > 0  # and at the outline
+    assert (facing & inner & (taken == 255)).sum() > 1500
+    assert np.percentile(error[facing & inner & (taken == 255)], 99) <= 4
 
 
 def test_the_unseen_half_mirrors_the_seen_one(model: MorphableModel) -> None:
