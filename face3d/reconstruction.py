@@ -1,7 +1,7 @@
 """One reconstructed face: what `face3d.reconstruct` returns."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ _RECORDED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reconstruction:
     """A face in millimetres and in the photo: ``vertices_px = scale * (rotation @ vertices_mm) + translation_px``.
 
@@ -68,10 +68,17 @@ class Reconstruction:
     """Texture coordinates, u right, v down: texel x = u (S - 1), y = v (S - 1). None where the model has none."""
     image_size_hw: tuple[int, int]
     """Height and width of the photo."""
-    model: MorphableModel = field(repr=False)
+    model: MorphableModel
     """The morphable model that the mesh comes from."""
-    region: FaceRegion = field(repr=False)
+    region: FaceRegion
     """The part of the photo under the face."""
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{edge:.1f}" for edge in self.box)
+        angles = ", ".join(
+            f"{name} {angle:.1f}" for name, angle in zip(("pitch", "yaw", "roll"), self.euler_deg, strict=True)
+        )
+        return f"Reconstruction(box [{box}] px, score {self.score:.2f}, {len(self.vertices_mm)} vertices, {angles} deg)"
 
     @property
     def expression_names(self) -> tuple[str, ...] | None:
