@@ -5,60 +5,25 @@ blendshapes and gives them ARKit names, places the 68 landmarks where AFLW2000's
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from scipy import sparse
 
+from bfm.card import measure, write_card
+from bfm.ict_source import read_source
 from bfm.landmarks import fit_landmarks
 from bfm.regions import REGION_NAMES, vertex_regions
-from bfm.topology import LENSES, ROWS, Grid, build_grid, mirror_index, parametrise, triangulate
+from bfm.topology import LENSES, ROWS, Grid, build_grid, mirror_index, parametrise
 from face3d.morphable_file import ModelMeta, MorphableArrays
 
-MM_PER_UNIT = 10.0  # ICT-FaceKit is in centimetres
-SKIN_VERTICES = 9409
 EYEBALLS = ((21451, 23021), (23021, 24591))  # vertex ranges of ICT's left and right eyeball
 POCKET_DEPTH_MM = 14.0
 MERGED = {"browInnerUp": ("browInnerUp_L", "browInnerUp_R"), "cheekPuff": ("cheekPuff_L", "cheekPuff_R")}
 DROPPED = ("PupilDilate_L", "PupilDilate_R")
-
-
-@dataclass(frozen=True)
-class Source:
-    """ICT-FaceKit in millimetres: skin (S,3), uv (S,2), triangles, 68 Multi-PIE landmarks (indices), identity (100,S,3),
-    expression {name: (S,3)}, head (all vertices)."""
-
-    skin: np.ndarray
-    uv: np.ndarray
-    triangles: np.ndarray
-    landmarks: np.ndarray
-    identity: np.ndarray
-    expression: dict[str, np.ndarray]
-    head: np.ndarray
-
-
-def read_source(folder: Path) -> Source:
-    """Read ict_facekit.npz (vertices, faces, uv, faces_uv, identity, expression, expression_names), landmarks68.json."""
-    with np.load(folder / "ict_facekit.npz", allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
-    faces = data["faces"]
-    on_skin = faces.max(1) < SKIN_VERTICES
-    uv = np.zeros((SKIN_VERTICES, 2))
-    for corner in range(4):
-        rows = on_skin & (faces[:, corner] >= 0)
-        uv[faces[rows, corner]] = data["uv"][data["faces_uv"][rows, corner]]
-    head = data["vertices"].astype(np.float64) * MM_PER_UNIT
-    shapes = data["expression"][:, :SKIN_VERTICES].astype(np.float64) * MM_PER_UNIT
-    return Source(
-        skin=head[:SKIN_VERTICES],
-        uv=np.stack([uv[:, 0], 1 - uv[:, 1]], 1),
-        triangles=triangulate(faces[on_skin]),
-        landmarks=np.array(json.loads((folder / "landmarks68.json").read_text())),
-        identity=data["identity"][:, :SKIN_VERTICES].astype(np.float64) * MM_PER_UNIT,
-        expression=dict(zip([str(n) for n in data["expression_names"]], shapes, strict=True)),
-        head=head,
-    )
 
 
 def arkit_expressions(shapes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -130,11 +95,11 @@ def build(ict: Path, bfm68: Path, identities: int = 80, seed: int = 0) -> Morpha
     places = parametrise(source.skin, source.uv, source.triangles)[0][source.landmarks]
     meta = ModelMeta(
         name="face3d",
-        source="principal components of 4000 faces drawn from ICT-FaceKit (USC ICT, MIT licence), resampled on face3d's "
-        "own topology; places of the 68 landmarks after the 68-point Basel Face Model basis published by 3DDFA",
+        source="principal components of 4000 faces drawn from ICT-FaceKit (USC ICT, MIT licence), resampled "
+        "on face3d's own topology; places of the 68 landmarks after the 68-point Basel Face Model basis published by 3DDFA",
         licence="MIT (face3d). ICT-FaceKit: MIT, Copyright (c) 2020 USC Institute for Creative Technologies",
-        axes="x to the image's right when the face looks at the camera, y up, z out of the face; origin on the symmetry "
-        "plane, at nose-bridge height and ear depth",
+        axes="x to the image's right when the face looks at the camera, y up, z out of the face; origin on the "
+        "symmetry plane, at nose-bridge height and ear depth",
         region_names=REGION_NAMES,
         expression_names=tuple(shapes),
         expression_kind="blendshape",
@@ -155,3 +120,32 @@ def build(ict: Path, bfm68: Path, identities: int = 80, seed: int = 0) -> Morpha
         grid=grid.grid.astype(np.int32),
         meta=meta,
     )
+
+
+def with_albedo(model: MorphableArrays, path: Path) -> MorphableArrays:
+    """The model with the colours learned by `python -m train.prepare albedo` (npz: albedo_mean, albedo_basis)."""
+    with np.load(path, allow_pickle=False) as file:
+        missing = {"albedo_mean", "albedo_basis"} - set(file.files)
+        if missing:
+            raise ValueError(f"{path}: lacks {sorted(missing)}; make it with `python -m train.prepare albedo`")
+        mean, basis = file["albedo_mean"], file["albedo_basis"]
+    return replace(model, albedo_mean=mean, albedo_basis=basis).validate()
+
+
+def command(
+    ict: Annotated[Path, typer.Option(help="folder with ict_facekit.npz and landmarks68.json", exists=True)],
+    bfm68: Annotated[Path, typer.Option(help="folder with 3DDFA's 68-point basis (u_base.txt)", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="model to write, .npz")],
+    albedo: Annotated[Path | None, typer.Option(help="colours learned from photos, .npz")] = None,
+    identities: Annotated[int, typer.Option(help="identity components", min=1, max=100)] = 80,
+    seed: Annotated[int, typer.Option(help="of the faces drawn from ICT-FaceKit")] = 0,
+) -> None:
+    """Build the embedded face3d model and its model card (the same name, .json)."""
+    model = build(ict, bfm68, identities, seed)
+    if albedo is not None:
+        model = with_albedo(model, albedo)
+    model.save(output, bases="int8")
+    stored = MorphableArrays.load(output)
+    figures = measure(stored, ict)
+    write_card(output.with_suffix(".json"), stored, figures)
+    typer.echo(json.dumps(figures, indent=1))

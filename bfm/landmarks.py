@@ -1,4 +1,5 @@
-"""The 68 landmarks placed where AFLW2000's lie: those of the Basel Face Model's 68-point basis (3DDFA), on our surface."""
+"""The 68 landmarks placed where AFLW2000's lie: those of the Basel Face Model's 68-point basis (3DDFA), on our
+surface."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +47,7 @@ def fit_landmarks(
 ) -> SurfacePoints:
     """Place the 68 points on a mesh (V,3), on triangles where `allowed` (F,).
 
-    `anchors` (68,3) are any landmarks of this mesh in 300W order; only the inner 51 are used, and only for the similarity
+    `anchors` (68,3) are any landmarks of this mesh in 300W order; only the inner 51 are used, only for the similarity
     between the two heads."""
     basel = basel_landmarks_mm(bfm68)
     goal = align_similarity(basel[INNER], anchors[INNER], basel)

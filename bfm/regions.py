@@ -24,14 +24,20 @@ def _brow(points: np.ndarray, line: np.ndarray) -> np.ndarray:
 
 
 def vertex_regions(mean: np.ndarray, grid: Grid, places: np.ndarray) -> np.ndarray:
-    """(V,) index into REGION_NAMES; `places` (68,2) are landmarks in grid coordinates (column, row), `mean` (V,3) mm."""
+    """(V,) index into REGION_NAMES; `places` (68,2) are landmarks in grid coordinates (column, row), `mean` (V,3)
+    mm."""
     row, column = (x.ravel().astype(float) for x in np.mgrid[:ROWS, :ROWS])
     points = np.stack([column, row], 1)
     region = np.zeros(len(points), int)
     names = {name: number for number, name in enumerate(REGION_NAMES)}
     chin = mean[np.argmin(np.linalg.norm(points - places[8], axis=1))]
     region[(mean[:, 1] < chin[1] - 4) | ((row > places[8, 1] + 4) & (mean[:, 1] < chin[1] + 25))] = names["neck"]
-    ear = (np.abs(mean[:, 0]) > 0.84 * np.abs(mean[:, 0]).max()) & ((column < 14) | (column > ROWS - 15)) & (row > 26) & (row < 60)
+    ear = (
+        (np.abs(mean[:, 0]) > 0.84 * np.abs(mean[:, 0]).max())
+        & ((column < 14) | (column > ROWS - 15))
+        & (row > 26)
+        & (row < 60)
+    )
     region[ear] = names["ears"]
     for brow in (places[17:22], places[22:27]):
         region[_brow(points, brow)] = names["brows"]

@@ -2,8 +2,10 @@
 
 The skin is parametrised anew over the square: its outer border goes to the border of the square, the two eye openings
 and the mouth opening to lenses (parabola arcs) that are wide enough to hold grid rows of their own.  In between, every
-vertex is the mean-value average of its neighbours (Floater 2003, eq. 2.1), solved as one sparse linear system.  Each grid
-vertex is then a fixed linear combination of skin vertices, so shapes and blendshapes are resampled by one sparse matrix.
+vertex is the mean-value average of its neighbours (Floater 2003, eq. 2.1), solved as one sparse linear system.  Each
+grid
+vertex is then a fixed linear combination of skin vertices, so shapes and blendshapes are resampled by one sparse
+matrix.
 Rows inside a lens hang between the two lids (or lips): they follow them linearly, so lids close and lips part without
 the surface crossing itself.
 """
@@ -218,7 +220,8 @@ def build_grid(vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> G
     for number, lens in enumerate(LENSES):
         columns, upper, lower = _lens_rows(lens)
         ends = {
-            sign: _border_weights(columns.astype(float), *borders[lens.name, sign], len(vertices)) for sign in (-1.0, 1.0)
+            sign: _border_weights(columns.astype(float), *borders[lens.name, sign], len(vertices))
+            for sign in (-1.0, 1.0)
         }
         for at, c in enumerate(columns):
             count = lower[at] - upper[at]

@@ -26,8 +26,8 @@ def gaussian_nll(
 ) -> Float[Tensor, " B"]:
     """Negative log likelihood of points under an isotropic Gaussian, per coordinate and without its constant.
 
-    ``s^(2 beta) (log s^2 / 2 + |mu - y|^2 / (2 C s^2))`` with the first factor taken as a constant (beta-NLL, Seitzer et
-    al., ICLR 2022, equation 5); beta = 0 is the plain likelihood of Wood et al. 2022, equation 1.
+    ``s^(2 beta) (log s^2 / 2 + |mu - y|^2 / (2 C s^2))`` with the first factor taken as a constant (beta-NLL, Seitzer
+    et al., ICLR 2022, equation 5); beta = 0 is the plain likelihood of Wood et al. 2022, equation 1.
     """
     squared = (points - target).square().mean(-1)
     nll = 0.5 * log_variance + 0.5 * squared * (-log_variance).exp()

@@ -1,7 +1,8 @@
 """Photos and frames with one labelled face each, for the detector: kept as JPEG bytes with a few points of the face.
 
 Labels are files of `tools/label_faces.py` (478 points, pixel edges at 0) for tars of images and videos below the data
-folder. Large yaws come from folders of `python -m train views`, with the morphable model that they were drawn with.
+folder. Large yaws come from folders of `python -m train.prepare turned`, with the morphable model that they were
+drawn with.
 """
 
 import tarfile

@@ -1,6 +1,7 @@
 """Fit the morphable model to 2D landmarks: closed-form pose and linear least squares in turns, many faces at once.
 
-Minimises  sum_p w_p |s (R X_p)[:2] + t - x_p|^2 / sigma^2 + |identity|^2 + |expression / std|^2  over pose, identity and
+Minimises  sum_p w_p |s (R X_p)[:2] + t - x_p|^2 / sigma^2 + |identity|^2 + |expression / std|^2  over pose, identity
+and
 expression, with Geman-McClure weights w_p from the residuals of the round before.
 """
 
@@ -16,7 +17,8 @@ from face3d.types import ScaledOrthography
 
 
 class PointBasis(NamedTuple):
-    """P points of the model as a linear function of its coefficients: mean (P,3), identity (K,P,3), expression (E,P,3)."""
+    """P points of the model as a linear function of its coefficients: mean (P,3), identity (K,P,3), expression
+    (E,P,3)."""
 
     mean: Float[Tensor, "P 3"]
     identity: Float[Tensor, "K P 3"]

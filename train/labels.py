@@ -10,7 +10,8 @@ import numpy as np
 
 
 class Labels(NamedTuple):
-    """`names` (N,) "<source>/<member or frame>", `landmarks` (N,478,3) px, pixel centres at integers, NaN if no face."""
+    """`names` (N,) "<source>/<member or frame>", `landmarks` (N,478,3) px, pixel centres at integers, NaN if no
+    face."""
 
     names: np.ndarray
     landmarks: np.ndarray

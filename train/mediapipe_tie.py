@@ -1,6 +1,7 @@
 """Where MediaPipe's 478 landmarks lie on the embedded model: found once from the pseudo-labels themselves.
 
-The mean of all labelled faces (Procrustes) is brought to the model's mean by a similarity on the 51 inner landmarks of the
+The mean of all labelled faces (Procrustes) is brought to the model's mean by a similarity on the 51 inner landmarks
+of the
 68-point scheme, bent onto it by a thin-plate spline, and each point is taken to the closest place of the skin.
 """
 

@@ -1,7 +1,8 @@
 """Stage `pgn`: the shared encoder and the pose guidance network, from views with exact labels.
 
-`--weights MODEL.npz` is not needed: the embedded morphable model is used unless `--extra MODEL.npz` names another; every
-other `--extra` is a folder of views (`python -m train views`).
+`--weights MODEL.npz` is not needed: the embedded morphable model is used unless `--extra MODEL.npz` names another;
+every
+other `--extra` is a folder of views (`python -m train.prepare turned`).
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,9 @@ def split_extra(inputs: Inputs) -> tuple[Path, tuple[Path, ...]]:
     models = [path for path in inputs.extra if path.suffix == ".npz"]
     folders = tuple(path for path in inputs.extra if path.is_dir())
     if not folders:
-        raise ValueError("no views to train on: make them with `python -m train views` and pass --extra FOLDER")
+        raise ValueError(
+            "no views to train on: make them with `python -m train.prepare turned` and pass --extra FOLDER"
+        )
     return (models[0] if models else EMBEDDED_MODEL), folders
 
 
@@ -129,7 +132,7 @@ class PgnTask:
 
     def describe(self) -> dict[str, Any]:
         """The network's configuration."""
-        return {"network": asdict(self.config.network)}
+        return {"pgn": asdict(self.config.network)}
 
 
 def task(config: PgnTrainConfig, inputs: Inputs, device: torch.device) -> PgnTask:

@@ -1,4 +1,5 @@
-"""`python -m train photos`: labelled photos -> upright patches with the fitted model, kept in one folder for training.
+"""`python -m train.prepare photos`: labelled photos -> upright patches with the fitted model, kept in one folder for
+training.
 
 The folder holds `images.npy` (N,S,S,3) uint8 and `fits.npz` with identity, expression, rotation, scale, translation_px
 (in the patch), rms_mm, names, persons.
@@ -41,7 +42,7 @@ class Photos(NamedTuple):
 def load_photos(folder: Path) -> Photos:
     """Open a folder that `build_photos` wrote."""
     if not (folder / "fits.npz").is_file():
-        raise FileNotFoundError(f"{folder}/fits.npz: not there; make it with `python -m train photos`")
+        raise FileNotFoundError(f"{folder}/fits.npz: not there; make it with `python -m train.prepare photos`")
     with np.load(folder / "fits.npz", allow_pickle=False) as file:
         fields = {name: file[name] for name in file.files}
     return Photos(images=np.load(folder / "images.npy", mmap_mode="r"), **fields)
@@ -100,5 +101,3 @@ def build_photos(model_path: Path, data: Path, label_files: list[Path], out: Pat
         persons=np.array([person_of(str(name)) for name in names]),
     )
     return len(good)
-
-

@@ -61,7 +61,9 @@ class Supervisor(nn.Module):
         flipped = batch["flipped"]
         flip = torch.tensor([-1.0, 1.0, 1.0], device=maps.device)
         shift = torch.tensor([crop_size - 1.0, 0.0, 0.0], device=maps.device)
-        maps = torch.where(flipped[:, None, None, None], (maps * flip[:, None, None] + shift[:, None, None]).flip(3), maps)
+        maps = torch.where(
+            flipped[:, None, None, None], (maps * flip[:, None, None] + shift[:, None, None]).flip(3), maps
+        )
         landmarks = torch.where(flipped[:, None, None], (landmarks * flip + shift)[:, self.mirror_68], landmarks)
         extent = landmarks[..., :2].amax(1) - landmarks[..., :2].amin(1)
         return Targets(maps, landmarks, extent.prod(1).sqrt())
@@ -71,7 +73,9 @@ def texel_vertices(model: MorphableModel, map_size: int) -> Tensor:
     """(N*N,) vertex of each texel; the model's grid must hold the map as a subset."""
     if model.grid is None or (model.grid.shape[0] - 1) % (map_size - 1) or model.grid.shape[0] != model.grid.shape[1]:
         shape = None if model.grid is None else tuple(model.grid.shape)
-        raise ValueError(f"the model's UV grid is {shape}; a map of {map_size} texels needs a square one of k*{map_size - 1}+1")
+        raise ValueError(
+            f"the model's UV grid is {shape}; a map of {map_size} texels needs a square one of k*{map_size - 1}+1"
+        )
     step = (model.grid.shape[0] - 1) // (map_size - 1)
     return model.grid[::step, ::step].reshape(-1).long()
 

@@ -1,8 +1,8 @@
-"""`python -m train views`: a folder of ready pictures, each with the coefficients and the pose that made it.
+"""`python -m train.prepare turned`: a folder of ready pictures, each with the coefficients and the pose that made it.
 
 Drawing a face costs more than training on it, so pictures are drawn once and used many times; what changes between uses
-(crop, roll, flip, light, blur, noise, occluders) is added by `train.augment`. A folder holds `images.npy` (N,S,S,3) uint8
-and `labels.npz`: identity, expression, rotation, scale, translation_px, person. Written in parts: a killed run goes on.
+(crop, roll, flip, light, blur, noise, occluders) is added by `train.augment`. A folder holds `images.npy`
+(N,S,S,3) uint8 and `labels.npz`: identity, expression, rotation, scale, translation_px, person.
 """
 
 import logging
@@ -47,7 +47,7 @@ class Views(NamedTuple):
 def load_views(folder: Path) -> Views:
     """Open a folder of views."""
     if not (folder / "labels.npz").is_file():
-        raise FileNotFoundError(f"{folder}/labels.npz: not there; make it with `python -m train views`")
+        raise FileNotFoundError(f"{folder}/labels.npz: not there; make it with `python -m train.prepare turned`")
     with np.load(folder / "labels.npz", allow_pickle=False) as file:
         fields = {name: file[name] for name in file.files}
     return Views(images=np.load(folder / "images.npy", mmap_mode="r"), **fields)

@@ -1,10 +1,12 @@
 """The pose guidance network: an encoder and a decoder of a UV position map with a confidence for every texel.
 
-Liu et al., "Unsupervised (self-supervised) 3D face reconstruction with pose guidance" (PGN, ACCV 2020): landmarks are read
+Liu et al., "Unsupervised (self-supervised) 3D face reconstruction with pose guidance" (PGN, ACCV 2020): landmarks are
+read
 from a UV position map in the manner of PRNet (Feng et al., ECCV 2018), and pose is solved from them in closed form. The
 confidence is the variance of a Gaussian, as in Wood et al., "3D face reconstruction with dense landmarks" (ECCV 2022).
 
-Texel (i, j) of an N x N map lies at uv = (j, i) / (N - 1); maps double from 2^k n + 1 to 2^(k+1) n + 1 texels with their
+Texel (i, j) of an N x N map lies at uv = (j, i) / (N - 1); maps double from 2^k n + 1 to 2^(k+1) n + 1 texels with
+their
 corners in place, so that a map is a subset of the model's UV grid at every size.
 """
 
@@ -37,7 +39,8 @@ class PgnConfig:
 
 
 class PositionMap(NamedTuple):
-    """A UV position map in the crop: x, y px and depth px (0 at the model's origin), and the log variance of each texel.
+    """A UV position map in the crop: x, y px and depth px (0 at the model's origin), and the log variance of each
+    texel.
 
     The variance is that of one coordinate in units of (half the crop)^2."""
 
@@ -73,7 +76,8 @@ class Decoder(nn.Module):
 
 
 class Pgn(nn.Module):
-    """Encoder and PGN. `mean_map` (3,N,N) is the map of the mean face, in units of half the crop; it is learned further.
+    """Encoder and PGN. `mean_map` (3,N,N) is the map of the mean face, in units of half the crop; it is learned
+    further.
 
     `landmark_uv` (68,2) are the landmarks' places in the map."""
 
@@ -83,7 +87,9 @@ class Pgn(nn.Module):
         super().__init__()
         size = config.map_size
         if mean_map.shape != (3, size, size):
-            raise ValueError(f"mean_map is {tuple(mean_map.shape)}; expected (3, {size}, {size}) for this configuration")
+            raise ValueError(
+                f"mean_map is {tuple(mean_map.shape)}; expected (3, {size}, {size}) for this configuration"
+            )
         self.config = config
         self.encoder = build_backbone(config.backbone)
         cells = (config.crop_size // 32) ** 2

@@ -36,7 +36,9 @@ class Regressor(nn.Module):
     def __init__(self, config: RegressorConfig, channels: tuple[int, int, int], points: int) -> None:
         super().__init__()
         self.config = config
-        self.reduce = nn.Sequential(nn.Conv2d(channels[1], 32, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.reduce = nn.Sequential(
+            nn.Conv2d(channels[1], 32, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        )
         inputs = channels[2] + 32 * 16 + 3 * points
         self.norm = nn.LayerNorm(inputs)
         self.hidden = nn.Sequential(

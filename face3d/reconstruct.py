@@ -1,0 +1,159 @@
+"""The tensor door: crops in, faces in the frame of their crops out. Differentiable, batched, on any device.
+
+crops -> encoder -> PGN: UV position map, confidence -> 3D landmarks
+                 -> regressors: identity, expression -> 3DMM landmarks -> closed-form pose -> mesh
+"""
+
+import os
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from face3d.camera import project
+from face3d.checkpoint import load_weights
+from face3d.morphable import MorphableModel
+from face3d.networks.backbone import BackboneConfig
+from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
+from face3d.networks.regressor import Regressor, RegressorConfig
+from face3d.pose import pose_from_landmarks, similarity_procrustes
+from face3d.types import ScaledOrthography
+
+CROP_FACTOR = 1.42
+PASSES = 2
+SHAPE_TEXELS = 13  # texels along a side of the map that the regressor sees
+_MM_PER_CM = 10.0
+
+
+class FaceEstimate(NamedTuple):
+    """Faces in their crops: pixels with centres at integers, third column depth in pixels (0 at the model's origin)."""
+
+    position_map_px: Float[Tensor, "B 3 N N"]
+    position_log_variance: Float[Tensor, "B N N"]
+    landmarks_px: Float[Tensor, "B L 3"]
+    landmarks_confidence: Float[Tensor, "B L"]
+    identity: Float[Tensor, "B K"]
+    expression: Float[Tensor, "B E"]
+    vertices_mm: Float[Tensor, "B V 3"]
+    pose: ScaledOrthography
+    vertices_px: Float[Tensor, "B V 3"]
+
+
+class FaceNetworks(nn.Module):
+    """Encoder, pose guidance network, regressors and closed-form pose over one morphable model."""
+
+    def __init__(self, pgn: Pgn, regressor: Regressor, model: MorphableModel) -> None:
+        super().__init__()
+        self.pgn, self.regressor, self.model = pgn, regressor, model
+        self.crop_size, self.crop_factor, self.passes = pgn.config.crop_size, CROP_FACTOR, PASSES
+        points = torch.cat([model.landmarks_of(model.mean[None])[0], model.mean[shape_vertices(model)]])
+        self.register_buffer("mean_points_mm", points, persistent=False)
+
+    mean_points_mm: Tensor
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], model: MorphableModel, device: torch.device | str = "cpu"
+    ) -> "FaceNetworks":
+        """Networks from a weights file of stage `single`.
+
+        Raises FileNotFoundError; ValueError for a damaged file or one that was trained with another morphable model.
+        """
+        state, meta = load_weights(str(path))
+        if "regressor" not in meta.get("network", {}):
+            raise ValueError(
+                f"{path} holds no regressors (stage {meta.get('stage')!r}): expected weights of stage 'single'"
+            )
+        config = regressor_config(meta["network"]["regressor"])
+        if (config.identity, config.expression) != (model.identity_count, model.expression_count):
+            raise ValueError(
+                f"{path} was trained with {config.identity} identity and {config.expression} expression coefficients, "
+                f"the morphable model has {model.identity_count} and {model.expression_count}: "
+                "give the model it was trained with"
+            )
+        pgn = empty_pgn(pgn_config(meta["network"]["pgn"]))
+        networks = cls(pgn, build_regressor(config, pgn), model)
+        networks.load_state_dict(state)
+        return networks.to(device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def describe(self) -> dict[str, Any]:
+        """The configuration that `load` reads, as JSON values."""
+        return {"pgn": asdict(self.pgn.config), "regressor": asdict(self.regressor.config)}
+
+    def forward(self, crops: Float[Tensor, "B 3 S S"]) -> FaceEstimate:
+        """Faces of crops in [0,1]; `crop_size` pixels wide, made with `crop_factor` around the landmarks' box."""
+        maps, features = self.pgn(crops)
+        landmarks_px, deviation_px = self.pgn.landmarks(maps)
+        offsets = self.shape_offsets_cm(maps, landmarks_px, deviation_px)
+        identity, expression = self.regressor(features, offsets)
+        vertices_mm = self.model.vertices(identity, expression)
+        pose = self.pose(self.model.landmarks_of(vertices_mm), landmarks_px, deviation_px)
+        return FaceEstimate(
+            position_map_px=maps.position_px,
+            position_log_variance=maps.log_variance,
+            landmarks_px=landmarks_px,
+            landmarks_confidence=1 / (1 + deviation_px * (128 / self.crop_size)),
+            identity=identity,
+            expression=expression,
+            vertices_mm=vertices_mm,
+            pose=pose,
+            vertices_px=project(vertices_mm, pose),
+        )
+
+    def shape_offsets_cm(
+        self, maps: PositionMap, landmarks_px: Float[Tensor, "B L 3"], deviation_px: Float[Tensor, "B L"]
+    ) -> Float[Tensor, "B N 3"]:
+        """Landmarks and texels with their pose taken out, minus the mean face's, in centimetres of the model frame."""
+        step = (maps.position_px.shape[-1] - 1) // (SHAPE_TEXELS - 1)
+        texels = maps.position_px[:, :, ::step, ::step].flatten(2).transpose(1, 2)
+        count = landmarks_px.shape[1]
+        mean = self.mean_points_mm.expand(len(landmarks_px), -1, -1)
+        placed = similarity_procrustes(mean[:, :count], landmarks_px, deviation_px.square().reciprocal())
+        points_px = torch.cat([landmarks_px, texels], dim=1)
+        centred = (points_px - placed.translation[:, None]) / placed.scale[:, None, None]
+        return (centred @ placed.rotation - mean) / _MM_PER_CM
+
+    def pose(
+        self,
+        landmarks_mm: Float[Tensor, "B L 3"],
+        landmarks_px: Float[Tensor, "B L 3"],
+        deviation_px: Float[Tensor, "B L"],
+    ) -> ScaledOrthography:
+        """Pose in closed form from the model's landmarks to those of the PGN, weighted by their precision."""
+        return pose_from_landmarks(landmarks_mm, landmarks_px, deviation_px.square().reciprocal())
+
+
+def shape_vertices(model: MorphableModel) -> Int[Tensor, " N"]:
+    """Vertices at the SHAPE_TEXELS x SHAPE_TEXELS texels that the regressor sees. ValueError for a model without a
+    grid."""
+    if model.grid is None or (model.grid.shape[0] - 1) % (SHAPE_TEXELS - 1):
+        shape = None if model.grid is None else tuple(model.grid.shape)
+        raise ValueError(
+            f"the morphable model's UV grid is {shape}: these networks need a square grid of k*{SHAPE_TEXELS - 1}+1 rows, "
+            "as the embedded model's (`python -m bfm build`)"
+        )
+    step = (model.grid.shape[0] - 1) // (SHAPE_TEXELS - 1)
+    return model.grid[::step, ::step].reshape(-1).long()
+
+
+def build_regressor(config: RegressorConfig, pgn: Pgn) -> Regressor:
+    """Fresh regressors for a PGN."""
+    return Regressor(config, pgn.encoder.channels, pgn.landmark_uv.shape[0] + SHAPE_TEXELS**2)
+
+
+def empty_pgn(config: PgnConfig) -> Pgn:
+    """A PGN whose weights are about to be loaded."""
+    return Pgn(config, torch.zeros(3, config.map_size, config.map_size), torch.zeros(68, 2))
+
+
+def pgn_config(values: dict[str, Any]) -> PgnConfig:
+    """A PGN's configuration from its JSON form."""
+    backbone = BackboneConfig(**values["backbone"])
+    return PgnConfig(**{**values, "backbone": backbone, "channels": tuple(values["channels"])})
+
+
+def regressor_config(values: dict[str, Any]) -> RegressorConfig:
+    """A regressor's configuration from its JSON form."""
+    return RegressorConfig(**values)

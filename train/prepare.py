@@ -1,0 +1,62 @@
+"""`python -m train.prepare STEP`: everything that is made once before training.
+
+photos      fit the morphable model to pseudo-labelled photos and clips
+albedo      learn skin colour from the fitted photos, for `python -m bfm build --albedo`
+turned      draw fitted photos turned in depth
+synthetic   draw people who do not exist
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+Model = Annotated[Path, typer.Option(help="morphable model, .npz", exists=True)]
+Photos = Annotated[Path, typer.Option(help="folder made by the step `photos`", exists=True)]
+Out = Annotated[Path, typer.Option("--output", "-o", help="what to write")]
+EMBEDDED = Path("face3d/assets/face3d_model.npz")
+
+
+@app.command()
+def photos(
+    data: Annotated[Path, typer.Option(help="folder with the tars and videos", exists=True)],
+    labels: Annotated[list[Path], typer.Option(help="pseudo-label files, .npz", exists=True)],
+    out: Out,
+    model: Model = EMBEDDED,
+    every: Annotated[int, typer.Option(help="take each so many-th frame of a video", min=1)] = 4,
+) -> None:
+    """Fit the model to all labelled images."""
+    from train.photos import build_photos
+
+    typer.echo(f"{build_photos(model, data, labels, out, every)} photos in {out}")
+
+
+@app.command()
+def albedo(photos: Photos, out: Out, model: Model = EMBEDDED) -> None:
+    """Learn the mean and the components of skin colour."""
+    from train.albedo import save_albedo
+
+    save_albedo(model, photos, out)
+
+
+@app.command()
+def turned(photos: Photos, out: Out, count: int = 15000, seed: int = 0, model: Model = EMBEDDED) -> None:
+    """Draw photos turned in depth."""
+    from train.views import draw_turned
+
+    draw_turned(model, photos, out, count, seed)
+
+
+@app.command()
+def synthetic(photos: Photos, out: Out, count: int = 15000, seed: int = 0, model: Model = EMBEDDED) -> None:
+    """Draw synthetic people."""
+    from train.synthetic import draw_synthetic
+
+    draw_synthetic(model, photos, out, count, seed)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    app()
