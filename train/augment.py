@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 
 
+NOISE = np.random.default_rng(0).standard_normal((768, 768, 3)).astype(np.float32)  # cut at random places
+
+
 class AugmentConfig(NamedTuple):
     """Ranges of the random changes; `crop_factor` is the side of the crop over the box of the 68 landmarks."""
 
@@ -35,23 +38,25 @@ def crop_matrix(box: np.ndarray, size: int, config: AugmentConfig, rng: np.rando
 
 
 def recolour(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Gain, offset, tint, gamma, a slanted light, grey; float32 in [0,255]."""
-    size = image.shape[0]
-    out = image.astype(np.float32)
+    """Gamma, gain, tint and offset by one table a channel, grey, a slanted light; uint8."""
     if rng.random() < config.grey:
-        out = out.mean(2, keepdims=True).repeat(3, 2)
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if config.flip == 0:
-        return out
-    tint = np.exp(rng.normal(0, 0.12, 3))
-    out = 255 * (np.clip(out, 0, 255) / 255) ** np.exp(rng.normal(0, 0.25))
-    out = out * (np.exp(rng.normal(0, 0.2)) * tint) + rng.normal(0, 12)
-    slope = rng.normal(0, 0.25, 2)
-    ramp = np.linspace(-1, 1, size, dtype=np.float32)
-    return out * np.exp(slope[0] * ramp[None, :, None] + slope[1] * ramp[:, None, None]).astype(np.float32)
+        return image
+    gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.12, 3))
+    curve = 255 * (np.arange(256) / 255) ** gamma
+    table = curve[:, None] * gain + rng.normal(0, 12)
+    out = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None])
+    if rng.random() < 0.5:
+        size, slope = image.shape[0], rng.normal(0, 0.3, 2)
+        ramp = np.linspace(-1, 1, size, dtype=np.float32)
+        light = np.exp(slope[1] * ramp)[:, None] * np.exp(slope[0] * ramp)[None]
+        out = cv2.multiply(out, cv2.merge([light.astype(np.float32)] * 3), dtype=cv2.CV_8U)
+    return out
 
 
 def degrade(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Blur, loss of resolution, noise, occluding boxes and bars."""
+    """Blur, loss of resolution, noise, occluding ellipses and boxes; uint8."""
     size = image.shape[0]
     if rng.random() < config.blur:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8))
@@ -59,19 +64,26 @@ def degrade(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) 
         small = int(size * rng.uniform(0.25, 0.7))
         image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
     if rng.random() < config.noise:
-        image = image + rng.normal(0, rng.uniform(1, 12), image.shape).astype(np.float32)
+        row, column = rng.integers(0, NOISE.shape[0] - size, 2)
+        grain = NOISE[row : row + size, column : column + size]
+        image = cv2.add(image, cv2.multiply(grain, rng.uniform(1, 12)), dtype=cv2.CV_8U)
     if rng.random() < config.occlude:
+        image = np.ascontiguousarray(image)
         for _ in range(rng.integers(1, 4)):
-            centre = rng.uniform(0, size, 2)
-            axes = rng.uniform(0.05, 0.28, 2) * size
-            box = (tuple(centre.tolist()), tuple((2 * axes).tolist()), float(rng.uniform(0, 180)))
-            colour = tuple(rng.uniform(0, 255, 3).tolist())
-            if rng.random() < 0.5:
-                image = np.ascontiguousarray(image)
-                cv2.ellipse(image, box, colour, -1)
-            else:
-                cv2.fillPoly(image, [cv2.boxPoints(box).astype(np.int32)], colour)
+            _occlude(image, rng)
     return image
+
+
+def _occlude(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Draw a turned ellipse or box of one colour."""
+    size = image.shape[0]
+    centre, axes = rng.uniform(0, size, 2), rng.uniform(0.05, 0.28, 2) * size
+    box = (tuple(centre.tolist()), tuple((2 * axes).tolist()), float(rng.uniform(0, 180)))
+    colour = tuple(rng.uniform(0, 255, 3).tolist())
+    if rng.random() < 0.5:
+        cv2.ellipse(image, box, colour, -1)
+    else:
+        cv2.fillPoly(image, [cv2.boxPoints(box).astype(np.int32)], colour)
 
 
 def augment(
@@ -80,7 +92,6 @@ def augment(
     """A changed crop (size,size,3) uint8, its T_crop_from_image (2,3), and whether it was mirrored after that."""
     matrix = crop_matrix(box, size, config, rng)
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    crop = np.ascontiguousarray(degrade(recolour(crop, config, rng), config, rng))
+    crop = degrade(recolour(crop, config, rng), config, rng)
     flipped = bool(rng.random() < config.flip)
-    crop = np.clip(crop, 0, 255).astype(np.uint8)
     return (np.ascontiguousarray(crop[:, ::-1]) if flipped else crop), matrix, flipped
