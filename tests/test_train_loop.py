@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,3 +189,10 @@ def test_changes_to_configurations():
     for bad, message in (("batch_size", "NAME=VALUE"), ("size=3", "has no 'size'"), ("steps=1.5", "must be int")):
         with pytest.raises(ValueError, match=message):
             change(TrainConfig(), [bad])
+
+
+def test_freed_memory_is_kept_where_the_library_can():
+    # in a process of its own: the setting lasts
+    code = "from train.memory import keep_freed_memory; print(keep_freed_memory())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert told in ("True", "False") and (told == "True" or not sys.platform.startswith("linux"))

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 
 from train.config import CONFIGS, Inputs, RunOptions, TrainConfig, as_dict, change
 from train.loop import Loop, NonFiniteError
+from train.memory import keep_freed_memory
 
 STAGES = ("detector", "pgn", "single")
 Files = Annotated[list[Path] | None, typer.Option(exists=True)]
@@ -61,6 +62,7 @@ def command(
     workers: Annotated[int, typer.Option(help="Processes that prepare batches; 0: none.", min=0)] = 1,
 ) -> None:
     """Train a stage. Its weights are <out>/weights.safetensors, its story log.jsonl and tensorboard/."""
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     inputs = Inputs(data, tuple(labels or ()), tuple(weights or ()), tuple(extra or ()))

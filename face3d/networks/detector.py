@@ -5,6 +5,7 @@ size). The score is trained to be the overlap with the face (generalized focal l
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from face3d.networks.backbone import conv_norm, initialise
 
 STRIDES = (8, 16, 32)
+_RELU = partial(nn.ReLU, inplace=True)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class DetectorNetwork(nn.Module):
         c8, c16, c32 = config.channels
         half = config.stem
         self.stem = nn.Sequential(
-            conv_norm(3, half, 3, 2, activation=nn.ReLU),
+            conv_norm(3, half, 3, 2, activation=_RELU),
             _separable(half, 2 * half, 2),
             _separable(2 * half, 2 * half, 1),
         )
@@ -117,12 +119,12 @@ class _Residual(nn.Module):
         self.pointwise = conv_norm(channels, channels, 1)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        return nn.functional.relu(x + self.pointwise(self.depthwise(x)))
+        return nn.functional.relu(x + self.pointwise(self.depthwise(x)), inplace=True)
 
 
 def _separable(inputs: int, outputs: int, stride: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        conv_norm(inputs, inputs, kernel, stride, inputs), conv_norm(inputs, outputs, 1, activation=nn.ReLU)
+        conv_norm(inputs, inputs, kernel, stride, inputs), conv_norm(inputs, outputs, 1, activation=_RELU)
     )
 
 
