@@ -96,7 +96,7 @@ def build(ict: Path, bfm68: Path, identities: int = 80, seed: int = 0) -> Morpha
     meta = ModelMeta(
         name="face3d",
         source="principal components of 4000 faces drawn from ICT-FaceKit (USC ICT, MIT licence), resampled "
-        "on face3d's own topology; places of the 68 landmarks after the 68-point Basel Face Model basis published by 3DDFA",
+        "on face3d's own topology; places of the 68 landmarks after the 68-point Basel Face Model basis of 3DDFA",
         licence="MIT (face3d). ICT-FaceKit: MIT, Copyright (c) 2020 USC Institute for Creative Technologies",
         axes="x to the image's right when the face looks at the camera, y up, z out of the face; origin on the "
         "symmetry plane, at nose-bridge height and ear depth",

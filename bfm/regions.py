@@ -1,7 +1,6 @@
 """Semantic regions of the embedded model, drawn in grid coordinates around ICT-FaceKit's Multi-PIE landmarks."""
 
 import numpy as np
-from matplotlib.path import Path as Polygon
 
 from bfm.topology import LENSES, ROWS, Grid
 
@@ -9,10 +8,17 @@ REGION_NAMES = ("skin", "brows", "eyes", "nose", "upper_lip", "lower_lip", "inne
 
 
 def _inside(points: np.ndarray, outline: np.ndarray, margin: float = 0.0) -> np.ndarray:
-    """Which grid points (P,2) lie in a polygon (N,2), widened by `margin` cells."""
+    """Which grid points (P,2) lie in a polygon (N,2), widened by `margin` cells: an odd number of crossings to the
+    left."""
     centre = outline.mean(0)
     length = np.linalg.norm(outline - centre, axis=1, keepdims=True)
-    return Polygon(centre + (outline - centre) * (1 + margin / np.maximum(length, 1e-6))).contains_points(points)
+    one = centre + (outline - centre) * (1 + margin / np.maximum(length, 1e-6))
+    two = np.roll(one, -1, axis=0)
+    y = points[:, 1, None]
+    spans = (one[:, 1] > y) != (two[:, 1] > y)
+    rise = np.where(two[:, 1] == one[:, 1], 1.0, two[:, 1] - one[:, 1])
+    crossing = one[:, 0] + (y - one[:, 1]) / rise * (two[:, 0] - one[:, 0])
+    return (spans & (crossing < points[:, 0, None])).sum(1) % 2 == 1
 
 
 def _brow(points: np.ndarray, line: np.ndarray) -> np.ndarray:

@@ -136,7 +136,8 @@ def parametrise(vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> 
     """Grid coordinates (column, row) of every skin vertex, and the lens borders {(name, sign): (chain, places)}."""
     uv = np.stack([uv[:, 0], PchipInterpolator(*ROW_KNOTS)(uv[:, 1])], 1)
     outer, *holes = border_loops(triangles)
-    fixed, borders = {}, {}
+    fixed: dict[int, np.ndarray] = {}
+    borders: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = {}
     fixed.update(zip(outer, _square_border(uv, outer), strict=True))
     for lens in LENSES:
         centre = np.array([lens.column, lens.row]) / (ROWS - 1)
@@ -173,8 +174,9 @@ def _locate(points: np.ndarray, place: np.ndarray, triangles: np.ndarray) -> spa
     return sparse.csr_matrix((best.ravel(), (np.repeat(every, 3), index.ravel())), shape=(len(points), len(place)))
 
 
-def _border_weights(columns: np.ndarray, chain: np.ndarray, places: np.ndarray, count: int) -> sparse.csr_matrix:
+def _border_weights(columns: np.ndarray, border: tuple[np.ndarray, np.ndarray], count: int) -> sparse.csr_matrix:
     """Weights (len(columns), count) of the points of a lens border at the given columns."""
+    chain, places = border
     upper = np.clip(np.searchsorted(places[:, 0], columns), 1, len(chain) - 1)
     span = places[upper, 0] - places[upper - 1, 0]
     t = np.clip((columns - places[upper - 1, 0]) / span, 0, 1)
@@ -220,7 +222,7 @@ def build_grid(vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> G
     for number, lens in enumerate(LENSES):
         columns, upper, lower = _lens_rows(lens)
         ends = {
-            sign: _border_weights(columns.astype(float), *borders[lens.name, sign], len(vertices))
+            sign: _border_weights(columns.astype(float), borders[lens.name, sign], len(vertices))
             for sign in (-1.0, 1.0)
         }
         for at, c in enumerate(columns):

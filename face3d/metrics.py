@@ -52,11 +52,11 @@ def mean_by_yaw(values: Float[np.ndarray, " N"], yaw_deg: Float[np.ndarray, " N"
     edges = (-1.0, *YAW_EDGES_DEG, np.inf)
     yaw = np.abs(yaw_deg)
     inside = [(yaw > low) & (yaw <= high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    means = [_mean(values, mask) for mask in inside]
-    filled = [mean for mean in means if not np.isnan(mean)]
+    first, second, third = (_mean(values, mask) for mask in inside)
+    filled = [mean for mean in (first, second, third) if not np.isnan(mean)]
     of_bins = float(np.mean(filled)) if filled else float("nan")
     low, middle, high = (int(mask.sum()) for mask in inside)
-    return YawBins(*means, of_bins, _mean(values, np.ones(len(values), bool)), (low, middle, high))
+    return YawBins(first, second, third, of_bins, _mean(values, np.ones(len(values), bool)), (low, middle, high))
 
 
 def _mean(values: Float[np.ndarray, " N"], mask: Bool[np.ndarray, " N"]) -> float:

@@ -48,6 +48,9 @@ class Networks(Protocol):
     crop_factor: float
     passes: int
 
+    def landmarks(self, crops: Tensor) -> Tensor:
+        """Landmarks (B, 68, 3) alone, to crop again."""
+
     def __call__(self, crops: Tensor) -> Any:
         """FaceEstimate of (B, 3, crop_size, crop_size) crops in [0, 1]."""
 
@@ -149,10 +152,11 @@ class Reconstructor:
         around = [face.box.reshape(2, 2) for face in faces]
         for step in range(self.networks.passes):
             T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
-            estimate = self.networks(self._crops(faces, T_crop_from_photo))
+            crops = self._crops(faces, T_crop_from_photo)
             T_photo_from_crop = np.linalg.inv(T_crop_from_photo)
             if step + 1 < self.networks.passes:
-                around = _moved(T_photo_from_crop, estimate.landmarks_px)
+                around = _moved(T_photo_from_crop, self.networks.landmarks(crops))
+        estimate = self.networks(crops)
         for face, result in zip(faces, self._in_photo(faces, estimate, T_photo_from_crop, texture), strict=True):
             results[face.photo_index].append(result)
 

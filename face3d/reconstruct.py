@@ -16,6 +16,7 @@ from face3d.camera import project
 from face3d.checkpoint import load_weights
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
+from face3d.networks.detector import fuse_norms
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from face3d.networks.regressor import Regressor, RegressorConfig
 from face3d.pose import pose_from_landmarks, similarity_procrustes
@@ -76,11 +77,16 @@ class FaceNetworks(nn.Module):
         pgn = empty_pgn(pgn_config(meta["network"]["pgn"]))
         networks = cls(pgn, build_regressor(config, pgn), model)
         networks.load_state_dict(state)
+        fuse_norms(networks)
         return networks.to(device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def describe(self) -> dict[str, Any]:
         """The configuration that `load` reads, as JSON values."""
         return {"pgn": asdict(self.pgn.config), "regressor": asdict(self.regressor.config)}
+
+    def landmarks(self, crops: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B L 3"]:
+        """The PGN's landmarks alone (crop px, depth px): enough to crop again."""
+        return self.pgn.landmarks(self.pgn(crops)[0])[0]
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> FaceEstimate:
         """Faces of crops in [0,1]; `crop_size` pixels wide, made with `crop_factor` around the landmarks' box."""
@@ -131,7 +137,7 @@ def shape_vertices(model: MorphableModel) -> Int[Tensor, " N"]:
     if model.grid is None or (model.grid.shape[0] - 1) % (SHAPE_TEXELS - 1):
         shape = None if model.grid is None else tuple(model.grid.shape)
         raise ValueError(
-            f"the morphable model's UV grid is {shape}: these networks need a square grid of k*{SHAPE_TEXELS - 1}+1 rows, "
+            f"the morphable model's UV grid is {shape}: these networks need k*{SHAPE_TEXELS - 1}+1 rows and columns, "
             "as the embedded model's (`python -m bfm build`)"
         )
     step = (model.grid.shape[0] - 1) // (SHAPE_TEXELS - 1)

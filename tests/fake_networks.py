@@ -33,6 +33,9 @@ class FakeNetworks:
         self.batch_sizes: list[int] = []
         self.crops: list[Tensor] = []
 
+    def landmarks(self, crops: Tensor) -> Tensor:
+        return self(crops).landmarks_px
+
     def __call__(self, crops: Tensor) -> FakeEstimate:
         count = len(crops)
         self.batch_sizes.append(count)

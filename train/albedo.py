@@ -37,7 +37,8 @@ class Seen(NamedTuple):
 
 def colour_rows(photos: Photos) -> np.ndarray:
     """Rows of colour photos that look roughly at the camera, a few a person."""
-    rows, taken = [], {}
+    rows: list[int] = []
+    taken: dict[str, int] = {}
     for row, person in enumerate(photos.persons):
         frontal = abs(apparent_yaw_deg(photos.rotation[row])) < LARGEST_YAW_DEG
         if taken.get(person, 0) >= FRAMES_A_PERSON or not frontal:

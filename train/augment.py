@@ -5,7 +5,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-
 NOISE = np.random.default_rng(0).standard_normal((768, 768, 3)).astype(np.float32)  # cut at random places
 
 
@@ -66,7 +65,7 @@ def degrade(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) 
     if rng.random() < config.noise:
         row, column = rng.integers(0, NOISE.shape[0] - size, 2)
         grain = NOISE[row : row + size, column : column + size]
-        image = cv2.add(image, cv2.multiply(grain, rng.uniform(1, 12)), dtype=cv2.CV_8U)
+        image = cv2.add(image, grain * np.float32(rng.uniform(1, 12)), dtype=cv2.CV_8U)
     if rng.random() < config.occlude:
         image = np.ascontiguousarray(image)
         for _ in range(rng.integers(1, 4)):

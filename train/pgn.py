@@ -87,9 +87,8 @@ class PgnTask:
         maps, _ = model(crops)
         target = self.supervisor(batch, self.config.network.crop_size)
         scale = torch.tensor([1.0, 1.0, self.config.depth_weight], device=crops.device) / half
-        pgn = self.model
         ones = torch.ones(len(crops), target.landmarks_px.shape[1], device=crops.device)
-        found = pgn.read(maps.position_px).transpose(1, 2)
+        found = self.model.read(maps.position_px).transpose(1, 2)
         landmark = point_distance(found * scale, target.landmarks_px * scale, ones).mean()
         texels = maps.position_px.flatten(2).transpose(1, 2) * scale
         goal = target.map_px.flatten(2).transpose(1, 2) * scale
@@ -106,7 +105,7 @@ class PgnTask:
             self.held_out = {name: value.to(self.device) for name, value in held_out.items()}
         return self.held_out
 
-    def validate(self, model: torch.nn.Module) -> Mapping[str, float]:
+    def validate(self, model: Pgn) -> Mapping[str, float]:
         """Landmark error in % of the face's size on held-out people, in three bins of yaw."""
         batch = self._validation()
         target = self.supervisor(batch, self.config.network.crop_size)
@@ -118,7 +117,7 @@ class PgnTask:
         bins = {"frontal": yaw <= 30, "half": (yaw > 30) & (yaw <= 60), "profile": yaw > 60}
         return {"nme": float(error.mean()), **{name: float(error[rows].mean()) for name, rows in bins.items()}}
 
-    def pictures(self, model: torch.nn.Module) -> Mapping[str, np.ndarray]:
+    def pictures(self, model: Pgn) -> Mapping[str, np.ndarray]:
         """Held-out crops with the landmarks found."""
         crops = self._validation()["crop"][:24]
         points = model.landmarks(model(crops.float().div(255))[0])[0].cpu().numpy()

@@ -68,8 +68,8 @@ def fit_all(model: MorphableModel, tied: Tie, points_px: torch.Tensor, batch: in
     basis = point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
     parts = [fit_points(basis, model.expression_std, chunk) for chunk in points_px.split(batch)]
     pose = ScaledOrthography(*(torch.cat([getattr(p.pose, f) for p in parts]) for f in ScaledOrthography._fields))
-    first, second, last = (torch.cat([p[i] for p in parts]) for i in (0, 1, 3))
-    return Fit(first, second, pose, last)
+    identity, expression = torch.cat([p.identity for p in parts]), torch.cat([p.expression for p in parts])
+    return Fit(identity, expression, pose, torch.cat([p.rms_mm for p in parts]))
 
 
 def build_photos(model_path: Path, data: Path, label_files: list[Path], out: Path, every: int = 4) -> int:

@@ -73,7 +73,7 @@ class Generator:
             "identity": identity,
             "expression": expression,
             "rotation": rotation.astype(np.float32),
-            "scale": np.float32(pose.scale),
+            "scale": np.array(pose.scale, np.float32),
             "translation_px": pose.translation_px.astype(np.float32),
         }
         return picture, labels

@@ -57,7 +57,7 @@ def save_views(folder: Path, images: np.ndarray, labels: dict[str, np.ndarray]) 
     """Write a folder of views, labels last: a folder without them is not whole."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", images)
-    np.savez(folder / "labels.npz", **labels)
+    np.savez(folder / "labels.npz", allow_pickle=False, **labels)
 
 
 class Turner:

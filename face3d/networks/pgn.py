@@ -62,8 +62,8 @@ class Decoder(nn.Module):
             conv_norm(a, b, 3, activation=nn.ReLU) for a, b in zip(widths[:-1], rest, strict=True)
         )
         self.head = nn.Conv2d(widths[-1], 4, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 4 N N"]:
         """Decode."""
