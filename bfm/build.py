@@ -14,6 +14,7 @@ import typer
 from scipy import sparse
 
 from bfm.card import measure, write_card
+from bfm.closing import closing_shapes
 from bfm.ict_source import read_source
 from bfm.landmarks import fit_landmarks
 from bfm.regions import REGION_NAMES, vertex_regions
@@ -29,7 +30,7 @@ DROPPED = ("PupilDilate_L", "PupilDilate_R")
 def arkit_expressions(shapes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """ARKit names (`eyeBlinkLeft`: the person's left), pupils left out, pairs that ARKit has as one shape merged."""
     taken = {part for parts in MERGED.values() for part in parts} | set(DROPPED)
-    named = {merged: shapes[a] + shapes[b] for merged, (a, b) in MERGED.items()}
+    named = {merged: shapes[a] + shapes[b] for merged, (a, b) in MERGED.items() if a in shapes and b in shapes}
     for name, shape in shapes.items():
         if name not in taken:
             named[name.replace("_L", "Left").replace("_R", "Right")] = shape
@@ -87,8 +88,9 @@ def build(ict: Path, bfm68: Path, identities: int = 80, seed: int = 0) -> Morpha
     mean = fill_openings(grid, mean, source.head)
     mean = (mean + mean[mirror] * [-1, 1, 1]) / 2
     components = principal_components(grid.matrix, source.identity, identities, seed)
-    shapes = arkit_expressions(source.expression)
-    expression = np.stack([grid.matrix @ shape for shape in shapes.values()])
+    shapes = {name: grid.matrix @ shape for name, shape in arkit_expressions(source.expression).items()}
+    shapes = closing_shapes(mean, shapes)
+    expression = np.stack(list(shapes.values()))
     closed = grid.lens[grid.triangles].max(1) < 0  # landmarks lie on the skin, never on an eyeball or in the mouth
     landmarks = fit_landmarks(mean, grid.triangles, closed, source.skin[source.landmarks], bfm68)
     bridge = (mean[grid.triangles[landmarks.triangles[27]]] * landmarks.barycentric[27][:, None]).sum(0)

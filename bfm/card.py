@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bfm.ict_source import read_source
-from bfm.topology import LENSES, ROWS, build_grid
+from bfm.topology import LENSES, ROWS, build_grid, lens_rows
 from face3d.morphable_file import MorphableArrays
 
 HELD_OUT = 200
@@ -27,15 +27,13 @@ def held_out_error_mm(model: MorphableArrays, ict: Path) -> dict[str, float]:
     return {"mean": float(error.mean()), "p95": float(np.percentile(error, 95)), "max": float(error.max())}
 
 
-def crossing_mm(model: MorphableArrays, shape: np.ndarray) -> dict[str, float]:
+def crossing_mm(shape: np.ndarray) -> dict[str, float]:
     """How far the lower border of each opening lies above the upper one at the worst column (0: nothing crosses)."""
     worst = {}
     for lens in LENSES:
-        columns = np.arange(lens.column - lens.half_width + 1, lens.column + lens.half_width)
-        rise = np.maximum(np.ceil(lens.rise(columns.astype(float)) - 0.5).astype(int), 1)
-        upper = shape[(lens.row - rise) * ROWS + columns, 1]
-        lower = shape[(lens.row + rise) * ROWS + columns, 1]
-        worst[lens.name] = float(np.maximum(lower - upper, 0).max())
+        columns, upper, lower = lens_rows(lens)
+        gap = shape[upper * ROWS + columns, 1] - shape[lower * ROWS + columns, 1]
+        worst[lens.name] = float(np.maximum(-gap, 0).max())
     return worst
 
 
@@ -67,7 +65,7 @@ def expression_checks(model: MorphableArrays) -> dict[str, dict[str, Any]]:
         if name == "mouthClose":  # as in ARKit it closes the lips of an open jaw
             shape = shape + named["jawOpen"]
         checks[name] = {
-            "crossing_mm": {k: round(v, 2) for k, v in crossing_mm(model, shape).items()},
+            "crossing_mm": {k: round(v, 2) for k, v in crossing_mm(shape).items()},
             "folded_triangles": turned_faces(model.mean, shape, model.triangles[visible]),
             "volume_percent": round(100 * (enclosed_volume_ml(shape, model.triangles) / neutral_ml - 1), 2),
         }

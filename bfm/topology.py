@@ -37,8 +37,8 @@ class Lens:
 
 
 LENSES = (
-    Lens("right_eye", 34, 29, 7, 2.4),
-    Lens("left_eye", 62, 29, 7, 2.4),
+    Lens("right_eye", 32, 29, 7, 2.4),
+    Lens("left_eye", 64, 29, 7, 2.4),
     Lens("mouth", 48, 66, 9, 2.4),
 )
 # Rows for the face at the cost of forehead top and neck: source v, grid v (monotone cubic between them).
@@ -203,7 +203,7 @@ def _grid_triangles(border: dict[tuple[int, int], int]) -> np.ndarray:
     return np.concatenate([one, two]).astype(np.int32)
 
 
-def _lens_rows(lens: Lens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lens_rows(lens: Lens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns of a lens with the grid rows that its upper and its lower border take there (equal at both ends)."""
     columns = np.arange(lens.column - lens.half_width, lens.column + lens.half_width + 1)
     rise = np.ceil(lens.rise(columns) - 0.5).astype(int)
@@ -220,7 +220,7 @@ def build_grid(vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> G
     fraction = np.zeros(ROWS * ROWS)
     codes: dict[tuple[int, int], int] = {}
     for number, lens in enumerate(LENSES):
-        columns, upper, lower = _lens_rows(lens)
+        columns, upper, lower = lens_rows(lens)
         ends = {
             sign: _border_weights(columns.astype(float), borders[lens.name, sign], len(vertices))
             for sign in (-1.0, 1.0)
