@@ -53,7 +53,7 @@ def uncrossed(mean: np.ndarray, shape: np.ndarray, lens: Lens) -> np.ndarray:
 
 
 def closing_shapes(mean: np.ndarray, shapes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All blendshapes corrected: blinks close the lids, `mouthClose` closes an open jaw's lips, none makes lips cross."""
+    """All blendshapes corrected: blinks close the lids, `mouthClose` closes an open jaw's lips, lips never cross."""
     fixed = dict(shapes)
     for lens in LENSES:
         if lens.name != "mouth":

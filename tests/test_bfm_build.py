@@ -1,4 +1,4 @@
-"""The embedded model: pieces of its builder, the file that is shipped, and (with ICT-FaceKit at hand) the build itself."""
+"""The embedded model: pieces of its builder, the shipped file, and (with ICT-FaceKit at hand) the build."""
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from face3d import metrics
 
 
@@ -64,7 +65,7 @@ def test_area_under_roc() -> None:
 
 
 def test_published_comparison_of_label_sets(data_dir) -> None:
-    """Re-annotated labels scored against the original ones, all 2000: 2.81 / 3.23 / 4.10, mean of bins 3.38; 3.447 split."""
+    """Re-annotated labels scored against the original ones, all 2000: 2.81 / 3.23 / 4.10, mean 3.38; 3.447 split."""
     labels = data_dir / "aflw2000" / "labels"
     original = np.load(labels / "AFLW2000-3D.pts68.npy").transpose(0, 2, 1)
     again = np.load(labels / "AFLW2000-3D-Reannotated.pts68.npy").transpose(0, 2, 1)

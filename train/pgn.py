@@ -127,7 +127,8 @@ class PgnTask:
             for x, y, _ in marks:
                 cv2.circle(tile, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
             tiles.append(tile)
-        return {"landmarks": np.concatenate([np.concatenate(tiles[i : i + 8], 1) for i in range(0, 24, 8)])}
+        rows = [np.concatenate(tiles[i : i + 8], 1) for i in range(0, len(tiles) - len(tiles) % 8, 8)]
+        return {"landmarks": np.concatenate(rows)} if rows else {}
 
     def describe(self) -> dict[str, Any]:
         """The network's configuration."""

@@ -1,0 +1,73 @@
+"""Stages pgn and single learn on toy views, and their weights make a face."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from face3d.checkpoint import load_weights
+from face3d.morphable import MorphableModel
+from face3d.networks.backbone import BackboneConfig
+from face3d.networks.pgn import PgnConfig
+from face3d.networks.regressor import RegressorConfig
+from face3d.reconstruct import FaceNetworks
+from tests.toy_views import toy_model, toy_views
+from train.__main__ import run
+from train.config import Inputs, OptimiserConfig, RunOptions
+from train.pgn import PgnTask, PgnTrainConfig
+from train.single import SingleTask, SingleTrainConfig
+
+NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
+CPU = torch.device("cpu")
+
+
+def small_pgn_config() -> PgnTrainConfig:
+    return PgnTrainConfig(network=NETWORK, batch_size=4, optimiser=OptimiserConfig(learning_rate=3e-3, ema_decay=0.5))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    path = toy_model(tmp_path)
+    return Inputs(tmp_path, extra=(path, toy_views(tmp_path, MorphableModel.load(path).arrays())))
+
+
+def test_stage_without_views_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="train.prepare turned"):
+        PgnTask(small_pgn_config(), Inputs(tmp_path), CPU)
+
+
+def test_single_needs_a_pgn(inputs: Inputs) -> None:
+    with pytest.raises(ValueError, match="--weights"):
+        SingleTask(SingleTrainConfig(), inputs, CPU)
+
+
+def test_pgn_overfits_one_batch(inputs: Inputs) -> None:
+    torch.manual_seed(0)
+    task = PgnTask(small_pgn_config(), inputs, CPU)
+    batch = next(task.train_data()(0))
+    optimiser = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        values = task.train_step(task.model, batch, 0.0)
+        optimiser.zero_grad()
+        values["loss"].backward()
+        optimiser.step()
+        losses.append(float(values["landmark"].detach()))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_both_stages_end_in_weights_that_reconstruct(inputs: Inputs, tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    options = RunOptions(tmp_path / "pgn", steps=2, workers=0, log_steps=1)
+    pgn = run("pgn", small_pgn_config(), inputs, options, fabric)
+    single_inputs = Inputs(inputs.data_dir, weights=(pgn,), extra=inputs.extra)
+    config = SingleTrainConfig(regressor=RegressorConfig(16, 6, 4), batch_size=4)
+    single = run("single", config, single_inputs, RunOptions(tmp_path / "single", steps=2, workers=0), fabric)
+    networks = FaceNetworks.load(single, MorphableModel.load(inputs.extra[0]))
+    estimate = networks(torch.rand(2, 3, 64, 64))
+    assert estimate.vertices_px.shape == (2, 625, 3) and np.isfinite(estimate.vertices_px.detach().numpy()).all()
+    before, after = load_weights(pgn)[0], load_weights(single)[0]
+    for name, value in before.items():  # encoder and PGN stayed as they were
+        torch.testing.assert_close(after[f"pgn.{name}"], value)
