@@ -15,7 +15,7 @@ from face3d.morphable import MorphableModel
 from face3d.networks.detector import DetectorConfig, DetectorNetwork
 from train.config import Inputs, RunOptions, change
 from train.detector import CONFIGS, as_float, match, task
-from train.detector_animals import animal
+from train.detector_animals import bent_cat, drawn_animal
 from train.detector_backgrounds import Backgrounds, without_face
 from train.detector_data import FACE, IGNORED, MOST_FACES, MosaicSource, make_mosaic, mirrored
 from train.detector_loss import assign, cells_of, detector_losses, overlap_and_giou
@@ -134,8 +134,9 @@ def test_faces_are_taken_out(rng):
 
 def test_animals_are_drawn_in_any_size(rng):
     for size in ((60, 90), (200, 150), (12, 300)):
-        drawn = animal(rng, *size)
-        assert drawn.shape == (*size, 3) and drawn.dtype == np.uint8 and drawn.std() > 3
+        cat = bent_cat(rng, rng.integers(0, 256, (300, 451, 3)).astype(np.uint8), *size)
+        for image in (cat, drawn_animal(rng, *size)):
+            assert image.shape == (*size, 3) and image.dtype == np.uint8 and image.std() > 3
 
 
 def test_mirrored_batches_are_labelled_alike(inputs):

@@ -1,4 +1,4 @@
-"""Drawn animal heads: two eyes and a nose in fur, which a face detector must not take for a person."""
+"""Animal heads, bent photos of a cat and drawn ones: eyes and a nose in fur, not to be taken for a person."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,24 @@ _COATS = ((200, 120, 50), (120, 80, 50), (60, 50, 45), (30, 30, 30), (150, 140, 
 SMALLEST_PX = 48  # below, eyes and a nose could be a person's
 
 
-def animal(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def bent_cat(rng: np.random.Generator, cat: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The head of scikit-image's cat (300,451,3), bent and in another colour (height,width,3)."""
+    moved = rng.normal(0, 0.04, (5, 5, 2)).astype(np.float32)
+    bend = cv2.resize(moved, (width, height), interpolation=cv2.INTER_CUBIC)
+    low, high = rng.uniform((20, -40), (110, 10)), rng.uniform((340, 190), (440, 300))
+    across, down = np.meshgrid(np.linspace(0, 1, width, dtype=np.float32), np.linspace(0, 1, height, dtype=np.float32))
+    if rng.random() < 0.5:
+        across = 1 - across
+    x, y = low[0] + (high - low)[0] * (across + bend[..., 0]), low[1] + (high - low)[1] * (down + bend[..., 1])
+    soft = cv2.blur(cat, (max(1, 250 // width), max(1, 200 // height)))
+    head = cv2.remap(soft, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    tones = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.normal(0, 0.4) + rng.normal(0, 0.2, 3)) * np.exp(
+        rng.normal(0, 0.2, 3)
+    )
+    return cv2.LUT(head, np.clip(255 * tones, 0, 255).astype(np.uint8)[None])
+
+
+def drawn_animal(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A head (height,width,3) RGB that fills most of the picture, on fur or grass of another colour."""
     image = fur(rng, height, width, _coat(rng))
     if min(height, width) < SMALLEST_PX:

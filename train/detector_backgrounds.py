@@ -7,7 +7,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from train.detector_animals import animal
+from train.detector_animals import bent_cat, drawn_animal
 from train.detector_sources import LabelledFace
 
 # Photos of scikit-image without a person (astronaut and camera have one, coins have portraits).
@@ -35,19 +35,23 @@ class Backgrounds:
     """Endless faceless pictures from things, faces to take out, and textures."""
 
     def __init__(self, things: Sequence[np.ndarray], faces: Sequence[LabelledFace]) -> None:
-        self.things = things
+        import skimage.data
+
+        self.things, self.cat = things, skimage.data.chelsea()
         self.faces = [face for face in faces if not face.grey] or faces  # grey LFW photos often show bystanders
 
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """One picture (height, width, 3) uint8."""
         kind = rng.random()
-        if kind < 0.38:
+        if kind < 0.36:
             return _random_view(rng, _any(rng, self.things), height, width)
-        if kind < 0.70:
+        if kind < 0.64:
             face = _any(rng, self.faces)
             return _random_view(rng, without_face(rng, face.image(), face.points_px), height, width, zoom=1.5)
         if kind < 0.80:
-            return animal(rng, height, width)
+            if rng.random() < 0.6:
+                return bent_cat(rng, self.cat, height, width)
+            return drawn_animal(rng, height, width)
         return _any(rng, _TEXTURES)(rng, height, width)
 
 
