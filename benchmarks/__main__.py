@@ -6,10 +6,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rasteriser
+from benchmarks import end_to_end, rasteriser
 from benchmarks.timing import Timing
 
-BENCHMARKS = {"rasteriser": rasteriser.run}
+BENCHMARKS = {"rasteriser": rasteriser.run, "end_to_end": end_to_end.run}
 _NAMES = ", ".join(BENCHMARKS)
 
 

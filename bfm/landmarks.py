@@ -32,6 +32,16 @@ def basel_landmarks_mm(folder: Path) -> np.ndarray:
     return (points + points[MIRROR_68] * [-1, 1, 1]) / 2
 
 
+def population_landmarks_mm(folder: Path) -> np.ndarray:
+    """(68,3) mean landmarks of the people and expressions of 300W-LP, as 3DDFA's parameter mean has them; symmetric."""
+    mean = np.loadtxt(folder / "u_base.txt").ravel()
+    parameters = np.loadtxt(folder / "param_mean.txt")  # 12 of pose, 40 of shape, 10 of expression
+    mean = mean + np.loadtxt(folder / "w_shp_base.txt") @ parameters[12:52]
+    mean = mean + np.loadtxt(folder / "w_exp_base.txt") @ parameters[52:62]
+    points = mean.reshape(68, 3) / 1000.0
+    return (points + points[MIRROR_68] * [-1, 1, 1]) / 2
+
+
 def align_similarity(source: np.ndarray, target: np.ndarray, points: np.ndarray) -> np.ndarray:
     """`points` moved by the similarity that brings `source` (N,3) to `target` (N,3) (Umeyama 1991, eq. 40-42)."""
     mean_source, mean_target = source.mean(0), target.mean(0)

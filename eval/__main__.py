@@ -69,6 +69,22 @@ def shape(
     _write(json, weights, {"benchmark": "shape", **content})
 
 
+@app.command("model")
+def model_command(data: Data, model: Model = None, json: Json = None) -> None:
+    """The morphable model itself: its identity fitted to the Lee Perry-Smith scan."""
+    from eval.model_fit import fit_identity
+    from eval.scan import HeadScan
+    from face3d.checkpoint import asset_path
+    from face3d.morphable_file import MorphableArrays
+
+    arrays = MorphableArrays.load(model or asset_path("face3d_model.npz"))
+    fit = fit_identity(arrays, HeadScan(_folder(data, "scans/lee_perry_smith")))
+    typer.echo(f"mean face   median {fit.mean_face_mm[0]:.2f} mm, mean {fit.mean_face_mm[1]:.2f} mm")
+    typer.echo(f"identity    median {fit.fitted_mm[0]:.2f} mm, mean {fit.fitted_mm[1]:.2f} mm")
+    content = {"mean_face_mm": fit.mean_face_mm, "fitted_mm": fit.fitted_mm, "identity": fit.identity.tolist()}
+    _write(json, None, {"benchmark": "model", **content})
+
+
 @app.command()
 def dlib(data: Data, weights: Weights = None, model: Model = None, device: Device = None, json: Json = None) -> None:
     """Detection on dlib's example photos, and on dogs."""

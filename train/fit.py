@@ -51,17 +51,19 @@ def _points(basis: PointBasis, identity: Tensor, expression: Tensor) -> Tensor:
 
 
 def _solve_coefficients(
-    basis: PointBasis, prior: Tensor, pose: ScaledOrthography, goal_px: Tensor, weights: Tensor
+    basis: PointBasis, prior: tuple[Tensor, Tensor], pose: ScaledOrthography, goal_px: Tensor, weights: Tensor
 ) -> Tensor:
-    """Ridge least squares for all coefficients (B,K+E) with the pose held; `weights` (B,P) in 1/mm^2."""
+    """Ridge least squares for all coefficients (B,K+E) with the pose held; `prior` is their mean and their standard
+    deviation (K+E,), `weights` (B,P) in 1/mm^2."""
+    centre, std = prior
     stacked = torch.cat([basis.identity, basis.expression])
     rows = pose.rotation[:, :2] * pose.scale[:, None, None]
     design = torch.einsum("bij,kpj->bpik", rows, stacked).flatten(1, 2)
     residual = goal_px - pose.translation_px[:, None] - torch.einsum("bij,pj->bpi", rows, basis.mean)
     per_row = (weights / pose.scale[:, None] ** 2).repeat_interleave(2, dim=1)
     weighted = design * per_row[..., None]
-    normal = design.transpose(1, 2) @ weighted + torch.diag(1 / prior**2)
-    right = (weighted * residual.flatten(1, 2)[..., None]).sum(1)
+    normal = design.transpose(1, 2) @ weighted + torch.diag(1 / std**2)
+    right = (weighted * residual.flatten(1, 2)[..., None]).sum(1) + centre / std**2
     return torch.linalg.solve(normal, right)
 
 
@@ -71,16 +73,20 @@ def fit_points(
     points_px: Float[Tensor, "B P 2"],
     sigma_mm: float = 1.5,
     rounds: int = 8,
+    centre: Float[Tensor, " C"] | None = None,
 ) -> Fit:
-    """Fit to 2D points (pixel centres at integers). Points whose residual is far beyond sigma lose their weight."""
+    """Fit to 2D points (pixel centres at integers). Points whose residual is far beyond sigma lose their weight.
+
+    `centre` (K+E,) are the coefficients that the prior pulls to; None: the mean face."""
     batch, identities = len(points_px), len(basis.identity)
     prior = torch.cat([torch.ones(identities), expression_std])
-    coefficients = torch.zeros(batch, len(prior))
+    centre = torch.zeros(len(prior)) if centre is None else centre
+    coefficients = centre.repeat(batch, 1)
     weights = torch.ones(points_px.shape[:2])
     for _ in range(rounds):
         shape = _points(basis, coefficients[:, :identities], coefficients[:, identities:])
         pose = orthography_from_points_2d(shape, points_px, weights)
-        coefficients = _solve_coefficients(basis, prior, pose, points_px, weights / sigma_mm**2)
+        coefficients = _solve_coefficients(basis, (centre, prior), pose, points_px, weights / sigma_mm**2)
         shape = _points(basis, coefficients[:, :identities], coefficients[:, identities:])
         flat = pose.scale[:, None, None] * (shape @ pose.rotation.transpose(1, 2))[..., :2]
         error = (flat + pose.translation_px[:, None] - points_px).norm(dim=-1) / pose.scale[:, None]

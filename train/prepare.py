@@ -23,6 +23,7 @@ EMBEDDED = Path("face3d/assets/face3d_model.npz")
 def photos(
     data: Annotated[Path, typer.Option(help="folder with the tars and videos", exists=True)],
     labels: Annotated[list[Path], typer.Option(help="pseudo-label files, .npz", exists=True)],
+    bfm68: Annotated[Path, typer.Option(help="folder with 3DDFA's 68-point basis", exists=True)],
     out: Out,
     model: Model = EMBEDDED,
     every: Annotated[int, typer.Option(help="take each so many-th frame of a video", min=1)] = 4,
@@ -30,7 +31,7 @@ def photos(
     """Fit the model to all labelled images."""
     from train.photos import build_photos
 
-    typer.echo(f"{build_photos(model, data, labels, out, every)} photos in {out}")
+    typer.echo(f"{build_photos(model, data, labels, bfm68, out, every)} photos in {out}")
 
 
 @app.command()
