@@ -65,7 +65,7 @@ def _frontal(landmarks: np.ndarray) -> np.ndarray:
 
 
 def population_centre(model: MorphableModel, bfm68: Path) -> torch.Tensor:
-    """Coefficients (K+E,) of the average person in photos: the model's own mean has a broader jaw than 300W-LP's people.
+    """Coefficients (K+E,) of the average person in photos; the model's own mean has a broader jaw than 300W-LP's.
 
     Ridge least squares on the 68 landmarks of 3DDFA's parameter mean, brought to ours by the inner 51 (1 mm noise)."""
     corners = model.triangles[model.landmark_triangles]
