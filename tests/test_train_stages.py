@@ -58,6 +58,17 @@ def test_pgn_overfits_one_batch(inputs: Inputs) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_flat_labels_teach_only_the_landmarks_in_the_picture(inputs: Inputs) -> None:
+    """Where only 2D landmarks are known, a wrong depth and a wrong surface cost nothing."""
+    task = PgnTask(small_pgn_config(), inputs, CPU)
+    batch = next(task.train_data()(0))
+    flat = {**batch, "flat": torch.ones(4, dtype=torch.bool)}
+    values = task.train_step(task.model, flat, 0.0)
+    assert float(values["texel"].detach()) == 0.0 and float(values["landmark"].detach()) > 0
+    (gradient,) = torch.autograd.grad(values["loss"], task.model.mean_map)
+    assert bool(gradient[:2].any()) and not bool(gradient[2].any())
+
+
 def test_both_stages_end_in_weights_that_reconstruct(inputs: Inputs, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     options = RunOptions(tmp_path / "pgn", steps=2, workers=0, log_steps=1)

@@ -86,13 +86,15 @@ class PgnTask:
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
         maps, _ = model(crops)
         target = self.supervisor(batch, self.config.network.crop_size)
-        scale = torch.tensor([1.0, 1.0, self.config.depth_weight], device=crops.device) / half
+        solid = (~batch["flat"]).float()[:, None]  # 2D pseudo-labels teach x and y of the landmarks only
+        axes = torch.tensor([1.0, 1.0, self.config.depth_weight], device=crops.device) / half
+        scale = torch.cat([axes[:2].expand(len(crops), -1), axes[2] * solid], dim=1)[:, None]
         ones = torch.ones(len(crops), target.landmarks_px.shape[1], device=crops.device)
         found = self.model.read(maps.position_px).transpose(1, 2)
         landmark = point_distance(found * scale, target.landmarks_px * scale, ones).mean()
         texels = maps.position_px.flatten(2).transpose(1, 2) * scale
         goal = target.map_px.flatten(2).transpose(1, 2) * scale
-        weight = self.supervisor.texel_weight.expand(len(crops), -1)
+        weight = self.supervisor.texel_weight * solid
         texel = point_distance(texels, goal, weight).mean()
         likelihood = gaussian_nll(texels, goal, maps.log_variance.flatten(1), weight).mean()
         config = self.config

@@ -83,6 +83,7 @@ def sample(
         "scale": np.float32(pose.scale * zoom),
         "translation_px": (matrix[:, :2] @ pose.translation_px + matrix[:, 2]).astype(np.float32),
         "flipped": np.array(flipped),
+        "flat": views.flat[row],
     }
 
 

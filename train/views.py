@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Views(NamedTuple):
-    """Pictures (memory map) and what made them; `person` (N,) numbers the people."""
+    """Pictures (memory map) and what made them; `person` (N,) numbers the people.
+
+    `flat` (N,) is true where only the 68 landmarks in the picture are known, not depth and surface: pseudo-labels in
+    2D, whose coefficients merely carry the points."""
 
     images: np.ndarray
     identity: np.ndarray
@@ -42,6 +45,7 @@ class Views(NamedTuple):
     scale: np.ndarray
     translation_px: np.ndarray
     person: np.ndarray
+    flat: np.ndarray
 
 
 def load_views(folder: Path) -> Views:
@@ -50,6 +54,7 @@ def load_views(folder: Path) -> Views:
         raise FileNotFoundError(f"{folder}/labels.npz: not there; make it with `python -m train.prepare turned`")
     with np.load(folder / "labels.npz", allow_pickle=False) as file:
         fields = {name: file[name] for name in file.files}
+    fields.setdefault("flat", np.zeros(len(fields["person"]), bool))
     return Views(images=np.load(folder / "images.npy", mmap_mode="r"), **fields)
 
 
