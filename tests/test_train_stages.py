@@ -79,6 +79,8 @@ def test_both_stages_end_in_weights_that_reconstruct(inputs: Inputs, tmp_path: P
     networks = FaceNetworks.load(single, MorphableModel.load(inputs.extra[0]))
     estimate = networks(torch.rand(2, 3, 64, 64))
     assert estimate.vertices_px.shape == (2, 625, 3) and np.isfinite(estimate.vertices_px.detach().numpy()).all()
+    again = PgnTask(small_pgn_config(), single_inputs, CPU)
+    torch.testing.assert_close(again.model.mean_map.detach(), load_weights(pgn)[0]["mean_map"], atol=1e-3, rtol=1e-3)
     before, after = load_weights(pgn)[0], load_weights(single)[0]
     for name, value in before.items():  # encoder and PGN stayed as they were
         torch.testing.assert_close(after[f"pgn.{name}"], value)

@@ -1,8 +1,7 @@
 """Stage `pgn`: the shared encoder and the pose guidance network, from views with exact labels.
 
-`--weights MODEL.npz` is not needed: the embedded morphable model is used unless `--extra MODEL.npz` names another;
-every
-other `--extra` is a folder of views (`python -m train.prepare turned`).
+Every `--extra` folder holds views (`python -m train.prepare turned`, `synthetic`); `--extra MODEL.npz` names another
+morphable model than the embedded one. `--weights` of stage pgn or single: training starts from there.
 """
 
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from face3d.checkpoint import load_weights
 from face3d.losses import gaussian_nll, point_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
@@ -63,6 +63,16 @@ def split_extra(inputs: Inputs) -> tuple[Path, tuple[Path, ...]]:
     return (models[0] if models else EMBEDDED_MODEL), folders
 
 
+def pgn_state(path: Path) -> dict[str, Tensor]:
+    """The PGN's part of weights of stage pgn or single. ValueError where they are of another stage."""
+    state, meta = load_weights(path)
+    if meta.get("stage") not in ("pgn", "single"):
+        raise ValueError(f"{path} is of stage {meta.get('stage')!r}: expected weights of stage 'pgn' or 'single'")
+    if meta["stage"] == "single":
+        state = {name.removeprefix("pgn."): value for name, value in state.items() if name.startswith("pgn.")}
+    return state
+
+
 class PgnTask:
     """Encoder and PGN against exact position maps."""
 
@@ -72,6 +82,8 @@ class PgnTask:
         morphable = MorphableModel.load(self.model_path)
         size = config.network.map_size
         self.model = Pgn(config.network, mean_map(morphable, size), landmark_uv(morphable))
+        if inputs.weights:
+            self.model.load_state_dict(pgn_state(inputs.weights[0]))
         self.supervisor = Supervisor(morphable, size).to(device)
         self.device = device
         self.held_out: Batch | None = None

@@ -20,7 +20,7 @@ from face3d.networks.regressor import RegressorConfig
 from face3d.pose import similarity_procrustes
 from face3d.reconstruct import FaceNetworks, build_regressor, empty_pgn, pgn_config
 from train.config import Inputs, OptimiserConfig, TrainConfig
-from train.pgn import VALIDATION_VIEWS, split_extra
+from train.pgn import VALIDATION_VIEWS, pgn_state, split_extra
 from train.supervision import Supervisor
 from train.task import Batch, BatchSource
 from train.view_batches import ViewBatches, held_out_batch
@@ -52,9 +52,8 @@ class SingleTask:
         self.config, self.device = config, device
         self.model_path, self.folders = split_extra(inputs)
         morphable = MorphableModel.load(self.model_path)
-        state, meta = load_weights(inputs.weights[0])
-        pgn = empty_pgn(pgn_config(meta["network"]["pgn"]))
-        pgn.load_state_dict(state)
+        pgn = empty_pgn(pgn_config(load_weights(inputs.weights[0])[1]["network"]["pgn"]))
+        pgn.load_state_dict(pgn_state(inputs.weights[0]))
         self.model = FaceNetworks(pgn.requires_grad_(False), build_regressor(config.regressor, pgn), morphable)
         self.crop_size = pgn.config.crop_size
         self.supervisor = Supervisor(morphable, pgn.config.map_size).to(device)
