@@ -141,6 +141,7 @@ def command(
     albedo: Annotated[Path | None, typer.Option(help="colours learned from photos, .npz")] = None,
     identities: Annotated[int, typer.Option(help="identity components", min=1, max=100)] = 80,
     seed: Annotated[int, typer.Option(help="of the faces drawn from ICT-FaceKit")] = 0,
+    scan: Annotated[Path | None, typer.Option(help="JSON of `python -m eval model`, for the card")] = None,
 ) -> None:
     """Build the embedded face3d model and its model card (the same name, .json)."""
     model = build(ict, bfm68, identities, seed)
@@ -149,5 +150,8 @@ def command(
     model.save(output, bases="int8")
     stored = MorphableArrays.load(output)
     figures = measure(stored, ict)
+    if scan is not None:
+        fit = json.loads(scan.read_text(encoding="utf-8"))
+        figures["lee_perry_smith_median_mean_mm"] = {key: fit[key] for key in ("mean_face_mm", "fitted_mm")}
     write_card(output.with_suffix(".json"), stored, figures)
     typer.echo(json.dumps(figures, indent=1))

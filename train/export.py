@@ -1,0 +1,71 @@
+"""`python -m train.export RUN -o face3d/assets/NAME.safetensors`: put trained weights among the embedded files.
+
+Copies the weights, writes their model card beside them (data, command, time, figures), and lists both in the manifest.
+"""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from face3d.checkpoint import load_weights, save_weights, write_manifest
+
+LICENCE = "MIT (face3d)"
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """The figures of an evaluation's JSON without its per-sample values."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return _without_samples(content)
+
+
+def _without_samples(value: Any) -> Any:
+    if isinstance(value, dict):
+        dropped = ("records", "samples", "environment", "identity", "per_sample")
+        return {key: _without_samples(part) for key, part in value.items() if key not in dropped}
+    return value
+
+
+def portable(command: list[str]) -> str:
+    """A command line without the folders of the machine it ran on."""
+    words = [word.split("/")[-1] if word.startswith("/") else word for word in command]
+    return "python -m train " + shlex.join(words[1:])
+
+
+def card(run: Path, description: str, figures: list[Path]) -> dict[str, Any]:
+    """The model card of a finished run."""
+    told = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    _, meta = load_weights(run / "weights.safetensors")
+    return {
+        "description": description,
+        "licence": LICENCE,
+        "stage": meta["stage"],
+        "network": meta["network"],
+        "command": portable(told["command"]),
+        "steps": meta["step"],
+        "minutes": meta["minutes"],
+        "validation_on_held_out_people": {k: round(float(v), 4) for k, v in meta["figures"].items()},
+        "evaluation": {path.stem: summary(path) for path in figures},
+    }
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="run folder of a stage", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="weights to write, .safetensors")],
+    description: Annotated[str, typer.Option(help="what it was learned from")],
+    figures: Annotated[list[Path] | None, typer.Option(help="JSON of `python -m eval`", exists=True)] = None,
+) -> None:
+    """Export a run's weights with a model card."""
+    state, meta = load_weights(run / "weights.safetensors")
+    save_weights(output, state, meta)
+    output.chmod(0o644)
+    text = json.dumps(card(run, description, figures or []), indent=1) + "\n"
+    output.with_suffix(".json").write_text(text, encoding="utf-8")
+    write_manifest(output.parent)
+    typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    typer.run(main)
