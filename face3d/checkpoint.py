@@ -35,7 +35,10 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor], meta: Mapping[st
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        aside.touch()  # with the permissions that any new file gets; safetensors keeps its files to their owner
+        mode = aside.stat().st_mode
         save_file(tensors, str(aside), metadata=header)
+        aside.chmod(mode)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -23,6 +23,8 @@ def test_round_trip_in_half_precision(tmp_path, state):
     torch.testing.assert_close(loaded["a.weight"], state["a.weight"], rtol=1e-3, atol=1e-4)
     assert loaded["count"] == 7 and loaded["large"] == 1e6
     assert list(path.parent.iterdir()) == [path]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_channels_last_weights_are_stored_in_order(tmp_path):

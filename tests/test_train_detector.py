@@ -96,8 +96,6 @@ def test_turned_views_tell_box_and_roll(tmp_path, roll_deg):
         np.testing.assert_allclose(face.points_px.max(0), expected.max(0), atol=1e-3)
         along = face.points_px[1] - face.points_px[0]
         assert np.degrees(np.arctan2(along[1], along[0])) == pytest.approx(roll_deg, abs=0.1)
-    with pytest.raises(ValueError, match="MODEL.npz"):
-        load_faces(Inputs(tmp_path, (), (), (tmp_path / "turned",)))
 
 
 def test_evaluation_photos_and_missing_sources_are_refused(inputs, tmp_path):

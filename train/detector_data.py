@@ -136,8 +136,10 @@ def _paste_face(rng: np.random.Generator, canvas: _Canvas, face: LabelledFace, s
         return False
     if rng.random() < 0.85:
         image = _photometric(rng, image, face.grey)
+    if rng.random() < 0.15:
+        image = _side_light(rng, image, points)
     _blend(canvas.image, image, mask, matrix)
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
         _occlude(rng, canvas.image, box)
     good = seen > 0.6 and (box[2:] - box[:2]).max() >= SMALLEST_PX - 0.5
     left, right = (placed[1], placed[0]) if np.linalg.det(matrix[:, :2]) < 0 else (placed[0], placed[1])
@@ -236,12 +238,39 @@ def _occlude(rng: np.random.Generator, image: np.ndarray, box: np.ndarray) -> No
     size = box[2:] - box[:2]
     centre = box[:2] + size * rng.uniform(-0.1, 1.1, 2)
     axes = size * rng.uniform(0.1, 0.3, 2)
+    if rng.random() < 0.5:
+        _lay_hair(rng, image, box)
+        return
     colour = tuple(float(v) for v in rng.uniform(0, 255, 3))
     a, b = tuple(int(v) for v in centre), tuple(max(1, int(v)) for v in axes)
     if rng.random() < 0.5:
         cv2.ellipse(image, a, b, rng.uniform(0, 180), 0, 360, colour, -1)
     else:
         cv2.rectangle(image, (a[0] - b[0], a[1] - b[1]), (a[0] + b[0], a[1] + b[1]), colour, -1)
+
+
+def _lay_hair(rng: np.random.Generator, image: np.ndarray, box: np.ndarray) -> None:
+    """Strands over one side of a face, downwards from above it."""
+    size = box[2:] - box[:2]
+    shade = np.array([1.0, 0.8, 0.6]) * rng.uniform(10, 200)
+    middle = rng.uniform(0.0, 1.0)
+    for _ in range(rng.integers(4, 24)):
+        x = box[0] + size[0] * (middle + rng.normal(0, 0.12) + np.array([0, *np.cumsum(rng.normal(0, 0.06, 3))]))
+        y = box[1] + size[1] * np.linspace(-0.4, rng.uniform(0.5, 1.2), 4)
+        colour = tuple(float(v) for v in np.clip(shade * rng.uniform(0.6, 1.3), 0, 255))
+        line = np.rint(np.stack([x, y], 1)).astype(np.int32)
+        cv2.polylines(image, [line], False, colour, max(1, int(size.max() * rng.uniform(0.01, 0.03))), cv2.LINE_AA)
+
+
+def _side_light(rng: np.random.Generator, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """One side of the face in deep shade."""
+    low, high = points.min(0), points.max(0)
+    angle = rng.uniform(0, 2 * np.pi)
+    x, y = np.meshgrid(np.arange(image.shape[1], dtype=np.float32), np.arange(image.shape[0], dtype=np.float32))
+    along = ((x - (low + high)[0] / 2) * np.cos(angle) + (y - (low + high)[1] / 2) * np.sin(angle)) / (high - low).max()
+    lit = 1 / (1 + np.exp(-rng.uniform(4, 20) * (along - rng.uniform(-0.3, 0.2))))
+    dark = rng.uniform(0.02, 0.4)
+    return (image * (dark + (1 - dark) * lit)[..., None]).astype(np.uint8)
 
 
 def _photometric(rng: np.random.Generator, image: np.ndarray, grey: bool) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Photos and frames with one labelled face each, for the detector: kept as JPEG bytes with a few points of the face.
 
 Labels are files of `tools/label_faces.py` (478 points, pixel edges at 0) for tars of images and videos below the data
-folder. Large yaws come from folders of `python -m train.prepare turned`, with the morphable model that they were
-drawn with.
+folder. Large yaws come from folders of `python -m train.prepare turned`, drawn with the embedded morphable model or
+with another that is given.
 """
 
 import tarfile
@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from face3d.checkpoint import asset_path
 from face3d.morphable_file import MorphableArrays
 from train.config import Inputs
 from train.profiling import Pose, project
@@ -69,9 +70,8 @@ def load_faces(inputs: Inputs) -> list[LabelledFace]:
     models = [path for path in inputs.extra if path.suffix == ".npz"]
     for folder in inputs.extra:
         if folder.is_dir():
-            if len(models) != 1:
-                raise ValueError("views need --extra MODEL.npz, the morphable model that they were drawn with.")
-            faces += _turned(folder, MorphableArrays.load(models[0]))
+            model = MorphableArrays.load(models[0] if models else asset_path("face3d_model.npz"))
+            faces += _turned(folder, LandmarkBasis(model))
     if not faces:
         raise ValueError("no faces: give --labels FILE (written by tools/label_faces.py).")
     return faces
@@ -134,9 +134,9 @@ def _face(name: str, bgr: np.ndarray, points_px: np.ndarray) -> LabelledFace:
     return LabelledFace(name, person, _jpeg(bgr), points_px.astype(np.float32), grey)
 
 
-def _turned(folder: Path, model: MorphableArrays) -> list[LabelledFace]:
-    views, landmarks = load_views(folder), LandmarkBasis(model)
-    faces = []
+def _turned(folder: Path, landmarks: LandmarkBasis) -> list[LabelledFace]:
+    views = load_views(folder)
+    faces: list[LabelledFace] = []
     for row in range(min(len(views.images), VIEWS_PER_FOLDER)):
         pose = Pose(views.rotation[row], float(views.scale[row]), views.translation_px[row])
         points = project(landmarks(views.identity[row], views.expression[row]), pose)[:, :2]
