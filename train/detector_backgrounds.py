@@ -1,5 +1,6 @@
 """Pictures without a face for the detector: photos of things, labelled photos with the face taken out, textures."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,9 +21,10 @@ def load_things(data_dir: Path) -> list[np.ndarray]:
     import skimage.data
 
     images = [_as_rgb(getattr(skimage.data, name)()) for name in _SKIMAGE.split()]
+    images.append(_as_rgb(skimage.data.stereo_motorcycle()[0]))
     for pattern in ("flow/chairs/*-img0.png", "flow/rubberwhale/frame10.png", "stereo/cones/left.png"):
         images += [np.asarray(cv2.imread(str(p), cv2.IMREAD_COLOR_RGB)) for p in sorted(data_dir.glob(pattern))]
-    for path in sorted(data_dir.glob("flow/sintel/*/medium/frame_*.png")):  # a monster; the girl is on the right
+    for path in sorted(data_dir.glob("flow/sintel/*/medium/frame_000[14].png")):  # a monster; the girl is on the right
         image = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
         images.append(image[:, : round(0.45 * image.shape[1])])
     return [_at_most(image, 640) for image in images]
@@ -32,27 +34,41 @@ Thing = TypeVar("Thing")
 
 
 class Backgrounds:
-    """Endless faceless pictures from things, faces to take out, and textures."""
+    """Endless faceless pictures: things, textures, and photos of nobody else (`alone`) with the face taken out."""
 
-    def __init__(self, things: Sequence[np.ndarray], faces: Sequence[LabelledFace]) -> None:
+    def __init__(self, things: Sequence[np.ndarray], alone: Sequence[LabelledFace]) -> None:
         import skimage.data
 
         self.things, self.cat = things, skimage.data.chelsea()
-        self.faces = [face for face in faces if not face.grey] or faces  # grey LFW photos often show bystanders
+        self.alone = alone
 
     def __call__(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """One picture (height, width, 3) uint8."""
+        if min(height, width) > 64 and rng.random() < 0.12:
+            return self._collage(rng, height, width)
         kind = rng.random()
         if kind < 0.36:
             return _random_view(rng, _any(rng, self.things), height, width)
         if kind < 0.64:
-            face = _any(rng, self.faces)
+            face = _any(rng, self.alone)
             return _random_view(rng, without_face(rng, face.image(), face.points_px), height, width, zoom=1.5)
         if kind < 0.80:
             if rng.random() < 0.6:
                 return bent_cat(rng, self.cat, height, width)
             return drawn_animal(rng, height, width)
         return _any(rng, _TEXTURES)(rng, height, width)
+
+    def _collage(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+        """Many small views side by side: clutter."""
+        edges = [np.sort(rng.integers(8, size - 8, rng.integers(1, 6))) for size in (height, width)]
+        rows, columns = ([0, *edge.tolist(), size] for edge, size in zip(edges, (height, width), strict=True))
+        image = np.zeros((height, width, 3), np.uint8)
+        for top, bottom in itertools.pairwise(rows):
+            for left, right in itertools.pairwise(columns):
+                if bottom > top and right > left:
+                    thing = _any(rng, self.things)
+                    image[top:bottom, left:right] = _random_view(rng, thing, bottom - top, right - left, 6.0)
+        return image
 
 
 def without_face(rng: np.random.Generator, image: np.ndarray, points_px: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from face3d.detect import Detector
 from train.config import Inputs
 from train.detector_backgrounds import Backgrounds, load_things
 from train.detector_sources import LabelledFace, load_faces
@@ -22,6 +23,7 @@ MOST_FACES = 16
 SMALLEST_PX = 11.0  # longer side of the smallest face to be found, in the network's input
 FACE, IGNORED = 1, 2
 _SIDES = (192, 256, 256, 384)
+_BYSTANDER = 0.42  # score
 
 
 class Mosaic(NamedTuple):
@@ -52,14 +54,29 @@ class MosaicSource:
     def __call__(self, seed: int) -> Iterator[Batch]:
         """Load everything, then make batches; those of larger mosaics have fewer."""
         faces = [face for face in load_faces(self.inputs) if face.held_out == self.held_out]
-        return batches(np.random.default_rng(seed), faces, load_things(self.inputs.data_dir), self.batch_size)
+        earlier = Detector(self.inputs.weights[0]) if self.inputs.weights else None
+        backgrounds = Backgrounds(load_things(self.inputs.data_dir), alone(faces, earlier))
+        return batches(np.random.default_rng(seed), faces, backgrounds, self.batch_size)
+
+
+def alone(faces: Sequence[LabelledFace], detector: Detector | None) -> list[LabelledFace]:
+    """Photos that show nobody but the labelled face: the coloured ones, and the grey ones (LFW, often with bystanders)
+    in which a detector of an earlier round, where there is one, finds no other face."""
+    found = [face for face in faces if not face.grey]
+    if detector is not None:
+        for face in faces:
+            if face.grey:
+                box = np.concatenate([face.points_px.min(0), face.points_px.max(0)])
+                boxes = detector(face.image(), threshold=_BYSTANDER).boxes_px
+                if all(_covered(other, box) > 0.4 or _covered(box, other) > 0.4 for other in boxes):
+                    found.append(face)
+    return found or list(faces)
 
 
 def batches(
-    rng: np.random.Generator, faces: Sequence[LabelledFace], things: Sequence[np.ndarray], batch_size: int
+    rng: np.random.Generator, faces: Sequence[LabelledFace], backgrounds: Backgrounds, batch_size: int
 ) -> Iterator[Batch]:
     """Endless batches with about `batch_size` 256 px mosaics' pixels each; in the long run half are new."""
-    backgrounds = Backgrounds(things, faces)
     recent: deque[Batch] = deque(maxlen=40)
     while True:
         side = _SIDES[rng.integers(len(_SIDES))]
