@@ -47,6 +47,7 @@ class Networks(Protocol):
     crop_size: int
     crop_factor: float
     passes: int
+    least_confidence: float  # mean over the landmarks; detections below it are no faces
 
     def landmarks(self, crops: Tensor) -> Tensor:
         """Landmarks (B, 68, 3) alone, to crop again."""
@@ -62,6 +63,7 @@ class _Face(NamedTuple):
     photo: np.ndarray
     box: np.ndarray
     score: float
+    detected: bool  # not given by the caller
 
 
 class Reconstructor:
@@ -137,18 +139,20 @@ class Reconstructor:
 
     def _find(self, index: int, photo: UInt8[np.ndarray, "H W 3"], boxes: Boxes | None) -> list[_Face]:
         if boxes is not None:
-            return [_Face(index, photo, box, 1.0) for box in checked_boxes(boxes, photo.shape[:2])]
+            return [_Face(index, photo, box, 1.0, False) for box in checked_boxes(boxes, photo.shape[:2])]
         if min(photo.shape[:2]) < _SMALLEST_PHOTO_PX:
             return []
         found = self.detector(photo)
         return [
-            _Face(index, photo, np.asarray(box, np.float64), float(score))
+            _Face(index, photo, np.asarray(box, np.float64), float(score), True)
             for box, score in zip(found.boxes_px, found.scores, strict=True)
         ]
 
     @torch.inference_mode()
     def _reconstruct(self, faces: list[_Face], results: list[list[Reconstruction]], texture: bool) -> None:
-        """Run the networks on up to CHUNK faces, and add each to the results of its photo."""
+        """Run the networks on up to CHUNK faces, and add each to the results of its photo.
+
+        The networks' confidence is a second opinion on detections: what has no landmarks is no face."""
         around = [face.box.reshape(2, 2) for face in faces]
         for step in range(self.networks.passes):
             T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
@@ -158,7 +162,8 @@ class Reconstructor:
                 around = _moved(T_photo_from_crop, self.networks.landmarks(crops))
         estimate = self.networks(crops)
         for face, result in zip(faces, self._in_photo(faces, estimate, T_photo_from_crop, texture), strict=True):
-            results[face.photo_index].append(result)
+            if not face.detected or result.landmarks_confidence.mean() >= self.networks.least_confidence:
+                results[face.photo_index].append(result)
 
     def _crop_transform(self, points_px: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "3 3"]:
         centre_px, side_px = square_around(points_px, self.networks.crop_factor)

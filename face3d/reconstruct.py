@@ -24,6 +24,7 @@ from face3d.types import ScaledOrthography
 
 CROP_FACTOR = 1.42
 PASSES = 2
+LEAST_CONFIDENCE = 0.17  # mean over the landmarks: crops of anything but faces lie below
 SHAPE_TEXELS = 13  # texels along a side of the map that the regressor sees
 _MM_PER_CM = 10.0
 
@@ -49,6 +50,7 @@ class FaceNetworks(nn.Module):
         super().__init__()
         self.pgn, self.regressor, self.model = pgn, regressor, model
         self.crop_size, self.crop_factor, self.passes = pgn.config.crop_size, CROP_FACTOR, PASSES
+        self.least_confidence = LEAST_CONFIDENCE
         points = torch.cat([model.landmarks_of(model.mean[None])[0], model.mean[shape_vertices(model)]])
         self.register_buffer("mean_points_mm", points, persistent=False)
 

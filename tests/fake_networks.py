@@ -27,6 +27,7 @@ class FakeNetworks:
 
     crop_size = 64
     crop_factor = 1.5
+    least_confidence = 0.2
 
     def __init__(self, model: MorphableModel, passes: int = 1) -> None:
         self.model, self.passes = model, passes

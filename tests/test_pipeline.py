@@ -182,3 +182,12 @@ def test_altered_asset_names_the_checksum(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "face3d_model.npz").unlink()
     with pytest.raises(FileNotFoundError, match="face3d_model.npz is missing"):
         Reconstructor(device="cpu")
+
+
+def test_detections_without_landmarks_are_no_faces() -> None:
+    """The networks' confidence rejects what the detector took for a face, but never a box that the caller gave."""
+    model = fake_reconstructor([[20, 20, 60, 60]])
+    assert len(model(noise_photo())) == 1
+    model.networks.least_confidence = 0.95
+    assert model(noise_photo()) == []
+    assert len(model(noise_photo(), boxes=[[20, 20, 60, 60]])) == 1
