@@ -23,6 +23,7 @@ from train.mediapipe_tie import Tie, tie
 PATCH = 192
 PATCH_FACTOR = 1.75  # of the larger side of the box around all labelled points
 RMS_LIMIT_MM = 4.0
+SIGMA_MM = 5.0  # neighbouring pseudo-landmarks err together, so each of them counts for little
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +82,10 @@ def population_centre(model: MorphableModel, bfm68: Path) -> torch.Tensor:
 def fit_all(model: MorphableModel, tied: Tie, points_px: torch.Tensor, centre: torch.Tensor, batch: int = 256) -> Fit:
     """Fit every labelled face (N,P,2); `centre` as of `population_centre`."""
     basis = point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
-    parts = [fit_points(basis, model.expression_std, chunk, centre=centre) for chunk in points_px.split(batch)]
+    parts = [
+        fit_points(basis, model.expression_std, chunk, sigma_mm=SIGMA_MM, centre=centre)
+        for chunk in points_px.split(batch)
+    ]
     pose = ScaledOrthography(*(torch.cat([getattr(p.pose, f) for p in parts]) for f in ScaledOrthography._fields))
     identity, expression = torch.cat([p.identity for p in parts]), torch.cat([p.expression for p in parts])
     return Fit(identity, expression, pose, torch.cat([p.rms_mm for p in parts]))
