@@ -152,15 +152,17 @@ class Reconstructor:
     def _reconstruct(self, faces: list[_Face], results: list[list[Reconstruction]], texture: bool) -> None:
         """Run the networks on up to CHUNK faces, and add each to the results of its photo.
 
-        The networks' confidence is a second opinion on detections: what has no landmarks is no face."""
+        Detections are cropped again around their landmarks; boxes that the caller gave are taken as they are. The
+        networks' confidence is a second opinion on detections: what has no landmarks is no face."""
         around = [face.box.reshape(2, 2) for face in faces]
-        for step in range(self.networks.passes):
+        for _ in range(self.networks.passes - 1 if any(face.detected for face in faces) else 0):
             T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
-            crops = self._crops(faces, T_crop_from_photo)
-            T_photo_from_crop = np.linalg.inv(T_crop_from_photo)
-            if step + 1 < self.networks.passes:
-                around = _moved(T_photo_from_crop, self.networks.landmarks(crops))
-        estimate = self.networks(crops)
+            found = self.networks.landmarks(self._crops(faces, T_crop_from_photo))
+            moved = _moved(np.linalg.inv(T_crop_from_photo), found)
+            around = [new if face.detected else old for face, old, new in zip(faces, around, moved, strict=True)]
+        T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
+        T_photo_from_crop = np.linalg.inv(T_crop_from_photo)
+        estimate = self.networks(self._crops(faces, T_crop_from_photo))
         for face, result in zip(faces, self._in_photo(faces, estimate, T_photo_from_crop, texture), strict=True):
             if not face.detected or result.landmarks_confidence.mean() >= self.networks.least_confidence:
                 results[face.photo_index].append(result)

@@ -1,7 +1,7 @@
 """The tensor door: crops in, faces in the frame of their crops out. Differentiable, batched, on any device.
 
-crops -> encoder -> PGN: UV position map, confidence -> 3D landmarks
-                 -> regressors: identity, expression -> 3DMM landmarks -> closed-form pose -> mesh
+crops, mirrored crops -> encoder -> PGN: UV position map, confidence -> 3D landmarks
+                                 -> regressors: identity, expression -> 3DMM landmarks -> closed-form pose -> mesh
 """
 
 import os
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from face3d.camera import project
 from face3d.checkpoint import load_weights
 from face3d.morphable import MorphableModel
-from face3d.networks.backbone import BackboneConfig
+from face3d.networks.backbone import BackboneConfig, Features
 from face3d.networks.detector import fuse_norms
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from face3d.networks.regressor import Regressor, RegressorConfig
@@ -87,12 +87,22 @@ class FaceNetworks(nn.Module):
         return {"pgn": asdict(self.pgn.config), "regressor": asdict(self.regressor.config)}
 
     def landmarks(self, crops: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B L 3"]:
-        """The PGN's landmarks alone (crop px, depth px): enough to crop again."""
+        """The PGN's landmarks alone (crop px, depth px), not averaged with the mirror image's: enough to crop again."""
         return self.pgn.landmarks(self.pgn(crops)[0])[0]
+
+    def maps(self, crops: Float[Tensor, "B 3 S S"]) -> tuple[PositionMap, Features]:
+        """Position maps averaged over the crop and its mirror image, and the crop's own features."""
+        maps, features = self.pgn(torch.cat([crops, crops.flip(3)]))
+        position, turned = maps.position_px.chunk(2)
+        turned = turned.flip(3)
+        turned = torch.cat([self.crop_size - 1 - turned[:, :1], turned[:, 1:]], dim=1)
+        plain, mirrored = maps.log_variance.chunk(2)
+        averaged = PositionMap((position + turned) / 2, (plain + mirrored.flip(2)) / 2)
+        return averaged, Features(*(level[: len(crops)] for level in features))
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> FaceEstimate:
         """Faces of crops in [0,1]; `crop_size` pixels wide, made with `crop_factor` around the landmarks' box."""
-        maps, features = self.pgn(crops)
+        maps, features = self.maps(crops)
         landmarks_px, deviation_px = self.pgn.landmarks(maps)
         offsets = self.shape_offsets_cm(maps, landmarks_px, deviation_px)
         identity, expression = self.regressor(features, offsets)

@@ -191,3 +191,9 @@ def test_detections_without_landmarks_are_no_faces() -> None:
     model.networks.least_confidence = 0.95
     assert model(noise_photo()) == []
     assert len(model(noise_photo(), boxes=[[20, 20, 60, 60]])) == 1
+
+
+def test_given_boxes_are_not_cropped_again() -> None:
+    model = fake_reconstructor([BOX], passes=2)
+    model(noise_photo(), boxes=[BOX])
+    assert isinstance(model.networks, FakeNetworks) and model.networks.batch_sizes == [1]

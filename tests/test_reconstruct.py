@@ -41,9 +41,24 @@ def test_estimate_agrees_with_itself(model: MorphableModel) -> None:
     assert bool((estimate.landmarks_confidence > 0).all() and (estimate.landmarks_confidence <= 1).all())
 
 
-def test_landmarks_alone_are_those_of_the_full_estimate(model: MorphableModel) -> None:
+def test_mirrored_crops_give_mirrored_faces(model: MorphableModel) -> None:
+    """Averaging over the mirror image makes the position map exactly equivariant to mirroring."""
     networks, crops = networks_of(model), torch.rand(2, 3, 64, 64)
-    torch.testing.assert_close(networks.landmarks(crops), networks(crops).landmarks_px)
+    with torch.no_grad():
+        for parameter in networks.pgn.decoder.head.parameters():
+            parameter.normal_(0, 0.1)
+    plain, _ = networks.maps(crops)
+    mirrored, _ = networks.maps(crops.flip(3))
+    back = mirrored.position_px.flip(3)
+    back = torch.cat([63 - back[:, :1], back[:, 1:]], dim=1)
+    torch.testing.assert_close(back, plain.position_px, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(mirrored.log_variance.flip(2), plain.log_variance)
+
+
+def test_landmarks_alone_are_those_of_the_plain_crop(model: MorphableModel) -> None:
+    networks, crops = networks_of(model), torch.rand(2, 3, 64, 64)
+    maps, _ = networks.pgn(crops)
+    torch.testing.assert_close(networks.landmarks(crops), networks.pgn.landmarks(maps)[0])
 
 
 def test_shape_offsets_do_not_depend_on_the_pose(model: MorphableModel) -> None:
