@@ -131,7 +131,8 @@ def with_albedo(model: MorphableArrays, path: Path) -> MorphableArrays:
         if missing:
             raise ValueError(f"{path}: lacks {sorted(missing)}; make it with `python -m train.prepare albedo`")
         mean, basis = file["albedo_mean"], file["albedo_basis"]
-    return replace(model, albedo_mean=mean, albedo_basis=basis).validate()
+    meta = replace(model.meta, created_by=f"{model.meta.created_by} --albedo {path.name}")
+    return replace(model, albedo_mean=mean, albedo_basis=basis, meta=meta).validate()
 
 
 def command(
