@@ -14,7 +14,7 @@ from face3d.detect import Detections, Detector
 from face3d.morphable import MorphableModel
 from face3d.networks.detector import DetectorConfig, DetectorNetwork
 from train.config import Inputs, RunOptions, change
-from train.detector import CONFIGS, as_float, match, task
+from train.detector import CONFIGS, as_float, choose_threshold, match, task
 from train.detector_animals import bent_cat, drawn_animal
 from train.detector_backgrounds import Backgrounds, without_face
 from train.detector_data import FACE, IGNORED, MOST_FACES, MosaicSource, make_mosaic, mirrored
@@ -199,6 +199,17 @@ def test_matching_counts_a_face_once():
     )
     matched, hit = match(found, boxes)
     assert hit.tolist() == [True, False, False] and matched[0] == 0
+
+
+def test_the_threshold_is_the_lowest_that_is_precise():
+    scores = np.linspace(1, 0.001, 1000)
+    correct = np.arange(1000) < 400
+    correct[200] = False
+    threshold, precision, recall = choose_threshold(scores[::-1], correct[::-1], 500)
+    assert precision >= 0.99 and recall == pytest.approx(399 / 500, abs=0.01)
+    assert scores[402] <= threshold <= scores[399]
+    assert choose_threshold(np.array([0.6, 0.4]), np.array([False, True]), 3) == (0.5, 0.0, 0.0)
+    assert choose_threshold(np.zeros(0), np.zeros(0, bool), 3) == (0.5, 0.0, 0.0)
 
 
 def test_the_stage_learns_a_batch(inputs):

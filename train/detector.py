@@ -24,6 +24,7 @@ from train.task import Batch, BatchSource
 _VALIDATION_SEED, _VALIDATION_BATCHES = 77, 6
 _FOUND = 0.5  # overlap
 _LOWEST = 0.1  # score that is looked at
+_PRECISION = 0.99  # asked of the threshold
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class DetectorTask:
         return {"loss": loss, "score": score, "box": box, "roll": roll, "overlap": losses.overlap.sum() / count}
 
     def validate(self, model: nn.Module) -> Mapping[str, float]:
-        """Precision and recall on held-out people's mosaics at the threshold of the best F score, which is kept."""
+        """Precision and recall on held-out faces' mosaics at the chosen threshold, which is kept."""
         scores, correct, faces, errors = [], [], 0, []
         for batch in self._validation():
             for found, boxes, roll, kind in self._detect(model, batch):
@@ -128,16 +129,25 @@ class DetectorTask:
         return results
 
     def _choose_threshold(self, scores: np.ndarray, correct: np.ndarray, faces: int) -> dict[str, float]:
-        order = np.argsort(-scores)
-        hits = np.cumsum(correct[order])
-        precision, recall = hits / np.arange(1, len(hits) + 1), hits / max(1, faces)
-        # a false alarm is worse than a miss: F score with beta 0.5
-        f_score = 1.25 * precision * recall / np.maximum(0.25 * precision + recall, 1e-9)
-        best = int(np.argmax(f_score)) if len(hits) else 0
-        if len(hits):
-            self.threshold = round(float(scores[order][best]), 3)
-        values = (f_score[best], precision[best], recall[best]) if len(hits) else (0.0, 0.0, 0.0)
-        return {"f": values[0], "precision": values[1], "recall": values[2], "threshold": self.threshold}
+        threshold, precision, recall = choose_threshold(scores, correct, faces)
+        self.threshold = round(threshold, 3)
+        return {"recall": recall, "precision": precision, "threshold": self.threshold}
+
+
+def choose_threshold(scores: np.ndarray, correct: np.ndarray, faces: int) -> tuple[float, float, float]:
+    """The lowest score above which at least 99 of 100 detections are faces, the precision and the recall there.
+
+    Scores (N,) and correctness (N,) of all detections. Where no score is so precise: 0.5, and the figures there.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits, ranked = np.cumsum(correct[order]), scores[order]
+    precision, recall = hits / np.arange(1, len(hits) + 1), hits / max(1, faces)
+    precise = np.flatnonzero(precision >= _PRECISION)
+    if len(precise) and precise[-1] > 0:
+        last = int(precise[-1])
+        return float(ranked[last]), float(precision[last]), float(recall[last])
+    above = int((ranked >= 0.5).sum())
+    return (0.5, float(precision[above - 1]), float(recall[above - 1])) if above else (0.5, 0.0, 0.0)
 
 
 def as_float(image: Tensor) -> Tensor:
