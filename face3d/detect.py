@@ -11,7 +11,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from face3d.checkpoint import asset_path, load_weights
-from face3d.networks.detector import DetectorConfig, DetectorNetwork, fuse_norms
+from face3d.networks.backbone import fuse_norms
+from face3d.networks.detector import DetectorConfig, DetectorNetwork
 
 ASSET = "detector.safetensors"
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from face3d.camera import project
 from face3d.checkpoint import load_weights
 from face3d.morphable import MorphableModel
-from face3d.networks.backbone import BackboneConfig, Features
-from face3d.networks.detector import fuse_norms
+from face3d.networks.backbone import BackboneConfig, Features, fuse_norms
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from face3d.networks.regressor import Regressor, RegressorConfig
 from face3d.pose import pose_from_landmarks, similarity_procrustes

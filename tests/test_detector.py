@@ -10,7 +10,8 @@ import torch
 import face3d.checkpoint
 from face3d.checkpoint import save_weights
 from face3d.detect import Detections, Detector, network_input, overlaps, suppress
-from face3d.networks.detector import STRIDES, DetectorConfig, DetectorNetwork, cell_centres_px, decode, fuse_norms
+from face3d.networks.backbone import fuse_norms
+from face3d.networks.detector import STRIDES, DetectorConfig, DetectorNetwork, cell_centres_px, decode
 
 ASSET = Path(face3d.checkpoint.__file__).parent / "assets" / "detector.safetensors"
 SMALL = DetectorConfig(stem=8, channels=(16, 16, 16), blocks=(1, 1, 1), head=16)

@@ -18,7 +18,7 @@ from train.labels import person_of, read_labels
 from train.photos import load_photos
 from train.profiling import apparent_yaw_deg, border_loop, ring_triangles, to_model_mm, turn, view_of
 from train.profiling import project as project_numpy
-from train.supervision import Supervisor, mirror_landmarks, texel_vertices
+from train.supervision import Supervisor, texel_vertices
 from train.synthetic import Generator
 from train.view_batches import LandmarkBasis, ViewBatches, held_out_batch, split_rows
 from train.views import Turner, draw_turned, load_views
@@ -166,11 +166,6 @@ def test_position_map_holds_the_models_vertices(model_path: Path, tmp_path: Path
 def test_maps_that_are_no_subset_of_the_grid_are_refused(model_path: Path) -> None:
     with pytest.raises(ValueError, match="UV grid"):
         texel_vertices(MorphableModel.load(model_path), 18)
-
-
-def test_mirrored_landmarks_are_their_own_inverse() -> None:
-    mirror = mirror_landmarks()
-    assert torch.equal(mirror[mirror], torch.arange(68))
 
 
 def test_nobody_is_on_both_sides(model_path: Path, tmp_path: Path) -> None:

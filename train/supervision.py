@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bfm.landmarks import MIRROR_68
 from face3d.camera import project
 from face3d.morphable import MorphableModel
 from face3d.types import ScaledOrthography
@@ -47,7 +48,7 @@ class Supervisor(nn.Module):
         names = model.meta.region_names
         values = torch.tensor([REGION_WEIGHT.get(name, FEATURE_WEIGHT) for name in names])
         self.register_buffer("texel_weight", values[model.vertex_region.long()][texels], persistent=False)
-        self.register_buffer("mirror_68", mirror_landmarks(), persistent=False)
+        self.register_buffer("mirror_68", torch.from_numpy(MIRROR_68), persistent=False)
 
     def forward(self, batch: Batch, crop_size: int) -> Targets:
         """Targets of a batch; mirrored samples are mirrored after projection."""
@@ -78,14 +79,6 @@ def texel_vertices(model: MorphableModel, map_size: int) -> Tensor:
         )
     step = (model.grid.shape[0] - 1) // (map_size - 1)
     return model.grid[::step, ::step].reshape(-1).long()
-
-
-def mirror_landmarks() -> Tensor:
-    """(68,) partner of each landmark on the other side of the face (300W order)."""
-    jaw, brows = range(16, -1, -1), range(26, 16, -1)
-    rest = [*range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    mouth = [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-    return torch.tensor([*jaw, *brows, *rest, *mouth])
 
 
 def landmark_uv(model: MorphableModel) -> Float[Tensor, "L 2"]:

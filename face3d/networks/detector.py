@@ -101,17 +101,6 @@ def cell_centres_px(rows: int, columns: int, stride: int, like: Float[Tensor, ".
     return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], -1)
 
 
-def fuse_norms(module: nn.Module) -> nn.Module:
-    """Fold every batch normalisation into the convolution before it, in place; for inference only."""
-    for child in module.modules():
-        if isinstance(child, nn.Sequential) and len(child) >= 2:
-            first, second = child[0], child[1]
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                child[0] = torch.nn.utils.fuse_conv_bn_eval(first.eval(), second.eval())
-                child[1] = nn.Identity()
-    return module.eval()
-
-
 class _Residual(nn.Module):
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
