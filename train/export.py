@@ -34,19 +34,26 @@ def portable(command: list[str]) -> str:
     return "python -m train " + shlex.join(words[1:])
 
 
-def card(run: Path, description: str, figures: list[Path]) -> dict[str, Any]:
-    """The model card of a finished run."""
+def run_summary(run: Path) -> dict[str, Any]:
+    """Command, length and validation of a finished run."""
     told = json.loads((run / "config.json").read_text(encoding="utf-8"))
     _, meta = load_weights(run / "weights.safetensors")
     return {
-        "description": description,
-        "licence": LICENCE,
         "stage": meta["stage"],
-        "network": meta["network"],
         "command": portable(told["command"]),
         "steps": meta["step"],
         "minutes": meta["minutes"],
         "validation_on_held_out_people": {k: round(float(v), 4) for k, v in meta["figures"].items()},
+    }
+
+
+def card(runs: list[Path], description: str, figures: list[Path]) -> dict[str, Any]:
+    """The model card of the last of some runs that built on each other."""
+    return {
+        "description": description,
+        "licence": LICENCE,
+        "network": load_weights(runs[-1] / "weights.safetensors")[1]["network"],
+        "runs": [run_summary(run) for run in runs],
         "evaluation": {path.stem: summary(path) for path in figures},
     }
 
@@ -55,13 +62,14 @@ def main(
     run: Annotated[Path, typer.Argument(help="run folder of a stage", exists=True)],
     output: Annotated[Path, typer.Option("--output", "-o", help="weights to write, .safetensors")],
     description: Annotated[str, typer.Option(help="what it was learned from")],
+    earlier: Annotated[list[Path] | None, typer.Option(help="runs it builds on, first to last", exists=True)] = None,
     figures: Annotated[list[Path] | None, typer.Option(help="JSON of `python -m eval`", exists=True)] = None,
 ) -> None:
     """Export a run's weights with a model card."""
     state, meta = load_weights(run / "weights.safetensors")
     save_weights(output, state, meta)
     output.chmod(0o644)
-    text = json.dumps(card(run, description, figures or []), indent=1) + "\n"
+    text = json.dumps(card([*(earlier or []), run], description, figures or []), indent=1) + "\n"
     output.with_suffix(".json").write_text(text, encoding="utf-8")
     write_manifest(output.parent)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
