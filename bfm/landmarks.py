@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import trimesh
+
+from face3d.geometry import apply_similarity
+from face3d.pose import similarity_procrustes
 
 # The mirrored partner of each of the 68 landmarks (300W order).
 MIRROR_68 = np.array(
@@ -43,13 +47,9 @@ def population_landmarks_mm(folder: Path) -> np.ndarray:
 
 
 def align_similarity(source: np.ndarray, target: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`points` moved by the similarity that brings `source` (N,3) to `target` (N,3) (Umeyama 1991, eq. 40-42)."""
-    mean_source, mean_target = source.mean(0), target.mean(0)
-    a, b = source - mean_source, target - mean_target
-    u, d, vt = np.linalg.svd(b.T @ a)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation, scale = (u * sign) @ vt, (d * sign).sum() / (a**2).sum()
-    return scale * (points - mean_source) @ rotation.T + mean_target
+    """`points` moved by the similarity that brings `source` (N,3) to `target` (N,3)."""
+    one, two, moved = (torch.from_numpy(np.asarray(x, np.float64))[None] for x in (source, target, points))
+    return apply_similarity(moved, similarity_procrustes(one, two))[0].numpy()
 
 
 def fit_landmarks(

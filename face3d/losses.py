@@ -1,6 +1,5 @@
 """Losses of the reconstruction: pure functions of tensors and weights, one value per sample; nothing is mixed here."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,12 +36,3 @@ def gaussian_nll(
 def coefficient_prior(coefficients: Float[Tensor, "B K"], std: Float[Tensor, " K"]) -> Float[Tensor, " B"]:
     """Mean squared coefficient in units of its prior standard deviation."""
     return (coefficients / std).square().mean(1)
-
-
-def robust_points(
-    points: Float[Tensor, "B N C"], target: Float[Tensor, "B N C"], weights: Float[Tensor, "B N"], knee: float
-) -> Float[Tensor, " B"]:
-    """Weighted mean of a distance that is quadratic below `knee` and linear above it (Huber), in the points' unit."""
-    distance = (points - target).square().sum(-1).add(1e-12).sqrt()
-    small = distance.square() / (2 * knee)
-    return weighted_mean(torch.where(distance < knee, small, distance - knee / 2), weights)

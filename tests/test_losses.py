@@ -2,7 +2,7 @@
 
 import torch
 
-from face3d.losses import coefficient_prior, gaussian_nll, point_distance, robust_points, weighted_mean
+from face3d.losses import coefficient_prior, gaussian_nll, point_distance, weighted_mean
 
 
 def test_weighted_mean_of_nothing_is_zero() -> None:
@@ -53,15 +53,7 @@ def test_losses_pass_gradcheck() -> None:
     log_variance = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
     target, weights = torch.randn(2, 5, 3, dtype=torch.float64), torch.rand(2, 5, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda p: point_distance(p, target, weights), (points,))
-    assert torch.autograd.gradcheck(lambda p: robust_points(p, target, weights, 0.7), (points,))
     assert torch.autograd.gradcheck(lambda p, v: gaussian_nll(p, target, v, weights, 0.0), (points, log_variance))
-
-
-def test_huber_meets_its_linear_part() -> None:
-    target, weights = torch.zeros(1, 1, 2), torch.ones(1, 1)
-    below, above = torch.tensor([[[0.999, 0.0]]]), torch.tensor([[[1.001, 0.0]]])
-    gap = robust_points(above, target, weights, 1.0) - robust_points(below, target, weights, 1.0)
-    torch.testing.assert_close(gap, torch.tensor([0.002]), atol=1e-4, rtol=0)
 
 
 def test_prior_is_one_at_one_standard_deviation() -> None:

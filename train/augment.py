@@ -20,9 +20,10 @@ class AugmentConfig(NamedTuple):
     low_resolution: float = 0.3
     noise: float = 0.3
     grey: float = 0.15
+    recolour: float = 1.0
 
 
-PLAIN = AugmentConfig((1.4, 1.4), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+PLAIN = AugmentConfig((1.4, 1.4), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def crop_matrix(box: np.ndarray, size: int, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +41,7 @@ def recolour(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator)
     """Gamma, gain, tint and offset by one table a channel, grey, a slanted light; uint8."""
     if rng.random() < config.grey:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if config.flip == 0:
+    if rng.random() >= config.recolour:
         return image
     gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.12, 3))
     curve = 255 * (np.arange(256) / 255) ** gamma

@@ -17,6 +17,7 @@ from face3d.image import crop_transform, transform_points, warp
 from face3d.morphable import MorphableModel
 from face3d.types import ScaledOrthography
 from train.fit import Fit, fit_points, point_basis
+from train.folders import load_folder
 from train.labels import labelled_images, person_of, read_labels
 from train.mediapipe_tie import Tie, tie
 
@@ -43,11 +44,7 @@ class Photos(NamedTuple):
 
 def load_photos(folder: Path) -> Photos:
     """Open a folder that `build_photos` wrote."""
-    if not (folder / "fits.npz").is_file():
-        raise FileNotFoundError(f"{folder}/fits.npz: not there; make it with `python -m train.prepare photos`")
-    with np.load(folder / "fits.npz", allow_pickle=False) as file:
-        fields = {name: file[name] for name in file.files}
-    return Photos(images=np.load(folder / "images.npy", mmap_mode="r"), **fields)
+    return Photos(**load_folder(folder, "fits.npz", "photos"))
 
 
 def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from face3d.morphable_file import MorphableArrays
+from train.folders import load_folder
 from train.photos import Photos, load_photos
 from train.profiling import (
     RINGS,
@@ -50,12 +51,8 @@ class Views(NamedTuple):
 
 def load_views(folder: Path) -> Views:
     """Open a folder of views."""
-    if not (folder / "labels.npz").is_file():
-        raise FileNotFoundError(f"{folder}/labels.npz: not there; make it with `python -m train.prepare turned`")
-    with np.load(folder / "labels.npz", allow_pickle=False) as file:
-        fields = {name: file[name] for name in file.files}
-    fields.setdefault("flat", np.zeros(len(fields["person"]), bool))
-    return Views(images=np.load(folder / "images.npy", mmap_mode="r"), **fields)
+    fields = load_folder(folder, "labels.npz", "turned")
+    return Views(**{"flat": np.zeros(len(fields["person"]), bool), **fields})
 
 
 def save_views(folder: Path, images: np.ndarray, labels: dict[str, np.ndarray]) -> None:
