@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from face3d.networks.backbone import BackboneConfig, build_backbone, mobilenet_v3_small, resnet50, round_channels
+from face3d.networks.backbone import (
+    BackboneConfig,
+    build_backbone,
+    mobilenet_fused,
+    mobilenet_v3_small,
+    resnet50,
+    round_channels,
+)
 
 
 def count(module):
@@ -16,7 +23,20 @@ def test_parameter_counts_are_the_published_ones():
     assert count(resnet50()) == 23_508_032
 
 
-@pytest.mark.parametrize("config", [BackboneConfig(), BackboneConfig(width=0.5), BackboneConfig("resnet50")])
+def test_parameter_count_of_our_own():
+    assert count(mobilenet_fused()) == 1_928_416
+
+
+CONFIGS = [
+    BackboneConfig(),
+    BackboneConfig(width=0.5),
+    BackboneConfig("mobilenet_v3_small"),
+    BackboneConfig("mobilenet_v3_small", 0.5),
+    BackboneConfig("resnet50"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_strides_and_channels(config):
     torch.manual_seed(0)
     backbone = build_backbone(config).eval()
@@ -26,7 +46,7 @@ def test_strides_and_channels(config):
         assert feature.shape == (2, channels, 64 // stride, 96 // stride)
 
 
-@pytest.mark.parametrize("build", [mobilenet_v3_small, resnet50])
+@pytest.mark.parametrize("build", [mobilenet_fused, mobilenet_v3_small, resnet50])
 def test_channels_last_gives_the_same(build):
     torch.manual_seed(0)
     backbone, images = build().eval(), torch.rand(2, 3, 64, 64)
@@ -37,7 +57,7 @@ def test_channels_last_gives_the_same(build):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("build", [mobilenet_v3_small, resnet50])
+@pytest.mark.parametrize("build", [mobilenet_fused, mobilenet_v3_small, resnet50])
 def test_fresh_networks_neither_vanish_nor_explode(build):
     torch.manual_seed(0)
     features = build().train()(torch.rand(4, 3, 64, 64))

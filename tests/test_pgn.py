@@ -67,4 +67,4 @@ def test_regressor_starts_at_the_mean_face() -> None:
 def test_parameter_counts() -> None:
     config = PgnConfig()
     pgn = Pgn(config, torch.zeros(3, 49, 49), torch.rand(68, 2))
-    assert sum(p.numel() for p in pgn.parameters()) == 3_420_023
+    assert sum(p.numel() for p in pgn.parameters()) == 4_421_431

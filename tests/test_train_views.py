@@ -93,7 +93,7 @@ def test_turned_views_carry_their_labels(model_path: Path, tmp_path: Path) -> No
     assert views.images.shape == (5, 160, 160, 3) and views.rotation.shape == (5, 3, 3)
     again = Turner(model, load_photos(photos)).draw(0, np.random.default_rng(3))
     same = Turner(model, load_photos(photos)).draw(0, np.random.default_rng(3))
-    np.testing.assert_array_equal(again[0], same[0])
+    np.testing.assert_array_equal(again.image, same.image)
 
 
 def test_missing_folders_say_what_makes_them(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_label_files_are_checked(tmp_path: Path) -> None:
 def test_synthetic_people_need_an_albedo(model_path: Path, tmp_path: Path) -> None:
     model = MorphableArrays.load(model_path)
     photos = load_photos(toy_photos(tmp_path, model))
-    image, labels = Generator(model, photos).draw(np.random.default_rng(0))
-    assert image.shape == (160, 160, 3) and image.dtype == np.uint8 and image.std() > 1
-    assert np.linalg.det(labels["rotation"]) == pytest.approx(1.0, abs=1e-5)
+    view = Generator(model, photos).draw(np.random.default_rng(0))
+    assert view.image.shape == (160, 160, 3) and view.image.dtype == np.uint8 and view.image.std() > 1
+    assert np.linalg.det(view.pose.rotation) == pytest.approx(1.0, abs=1e-5)
     with pytest.raises(ValueError, match="albedo"):
         Generator(dataclasses.replace(model, albedo_mean=None, albedo_basis=None), photos)
 

@@ -54,7 +54,8 @@ class Loop:
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         task.model.to(memory_format=layout)  # type: ignore[call-overload]
         groups = parameter_groups(task.model, config.optimiser.weight_decay)
-        optimiser = torch.optim.AdamW(groups, lr=config.optimiser.learning_rate, betas=(0.9, config.optimiser.beta2))
+        betas = (0.9, config.optimiser.beta2)
+        optimiser = torch.optim.AdamW(groups, lr=config.optimiser.learning_rate, betas=betas, fused=True)
         self.model, self.optimiser = fabric.setup(task.model, optimiser)
         self.average = Average(task.model, config.optimiser.ema_decay)
         self.journal = Journal(options.out, fabric.is_global_zero)

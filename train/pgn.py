@@ -1,7 +1,10 @@
 """Stage `pgn`: the shared encoder and the pose guidance network, from views with exact labels.
 
-Every `--extra` folder holds views (`python -m train.prepare turned`, `synthetic`); `--extra MODEL.npz` names another
-morphable model than the embedded one. `--weights` of stage pgn or single: training starts from there.
+`--extra` names a folder of photos (`python -m train.prepare photos`), of which views are drawn while training, or
+folders of ready views (`turned`, `synthetic`); `--extra MODEL.npz` names another morphable model than the embedded one.
+`--weights` of stage pgn or single: training starts from there.
+
+A head that regresses the shape goes along, so that the encoder keeps what stage `single` will need; then it is dropped.
 """
 
 from collections.abc import Mapping
@@ -12,20 +15,22 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from face3d.checkpoint import load_weights
 from face3d.losses import gaussian_nll, point_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
-from face3d.networks.pgn import Pgn, PgnConfig
+from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from train.config import Inputs, OptimiserConfig, TrainConfig
+from train.fresh import choose_batches, choose_held_out
 from train.supervision import Supervisor, landmark_uv, mean_map
 from train.task import Batch, BatchSource
-from train.view_batches import ViewBatches, held_out_batch
 
 EMBEDDED_MODEL = Path("face3d/assets/face3d_model.npz")
 VALIDATION_VIEWS = 600
+HEAD_WIDTH = 256
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class PgnTrainConfig(TrainConfig):
     landmark_weight: float = 1.0
     map_weight: float = 0.5
     likelihood_weight: float = 0.1
+    shape_weight: float = 0.02  # per millimetre, of the head that is dropped
     depth_weight: float = 0.5  # of depth against x and y
 
 
@@ -58,7 +64,8 @@ def split_extra(inputs: Inputs) -> tuple[Path, tuple[Path, ...]]:
     folders = tuple(path for path in inputs.extra if path.is_dir())
     if not folders:
         raise ValueError(
-            "no views to train on: make them with `python -m train.prepare turned` and pass --extra FOLDER"
+            "nothing to train on: make photos with `python -m train.prepare photos` (or ready views with `turned`) and "
+            "pass --extra FOLDER"
         )
     return (models[0] if models else EMBEDDED_MODEL), folders
 
@@ -68,9 +75,24 @@ def pgn_state(path: Path) -> dict[str, Tensor]:
     state, meta = load_weights(path)
     if meta.get("stage") not in ("pgn", "single"):
         raise ValueError(f"{path} is of stage {meta.get('stage')!r}: expected weights of stage 'pgn' or 'single'")
-    if meta["stage"] == "single":
-        state = {name.removeprefix("pgn."): value for name, value in state.items() if name.startswith("pgn.")}
-    return state
+    return {name.removeprefix("pgn."): value for name, value in state.items() if name.startswith("pgn.")}
+
+
+class GuidedPgn(nn.Module):
+    """The PGN and the head that regresses identity and expression from the encoder's pooled features."""
+
+    def __init__(self, pgn: Pgn, coefficients: int) -> None:
+        super().__init__()
+        self.pgn = pgn
+        out = nn.Linear(HEAD_WIDTH, coefficients)
+        nn.init.zeros_(out.weight)
+        nn.init.zeros_(out.bias)
+        self.head = nn.Sequential(nn.Linear(pgn.encoder.channels[-1], HEAD_WIDTH), nn.Hardswish(), out)
+
+    def forward(self, crops: Float[Tensor, "B 3 S S"]) -> tuple[PositionMap, Float[Tensor, "B C"]]:
+        """Position maps and coefficients, identity first."""
+        maps, features = self.pgn(crops)
+        return maps, self.head(features.stride32.mean((2, 3))).float()
 
 
 class PgnTask:
@@ -81,60 +103,72 @@ class PgnTask:
         self.model_path, self.folders = split_extra(inputs)
         morphable = MorphableModel.load(self.model_path)
         size = config.network.map_size
-        self.model = Pgn(config.network, mean_map(morphable, size), landmark_uv(morphable))
+        pgn = Pgn(config.network, mean_map(morphable, size), landmark_uv(morphable))
         if inputs.weights:
-            self.model.load_state_dict(pgn_state(inputs.weights[0]))
+            pgn.load_state_dict(pgn_state(inputs.weights[0]))
+        self.identities = morphable.identity_count
+        self.model = GuidedPgn(pgn, morphable.identity_count + morphable.expression_count)
         self.supervisor = Supervisor(morphable, size).to(device)
         self.device = device
         self.held_out: Batch | None = None
 
     def train_data(self) -> BatchSource:
         """Random augmented views."""
-        return ViewBatches(self.model_path, self.folders, self.config.network.crop_size, self.config.batch_size)
+        return choose_batches(self.model_path, self.folders, self.config.network.crop_size, self.config.batch_size)
 
     def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
         """Distances of landmarks and texels, and the likelihood of the texels, in units of half the crop."""
         half = self.config.network.crop_size / 2
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
-        maps, _ = model(crops)
+        maps, coefficients = model(crops)
         target = self.supervisor(batch, self.config.network.crop_size)
         solid = (~batch["flat"]).float()[:, None]  # 2D pseudo-labels teach x and y of the landmarks only
         axes = torch.tensor([1.0, 1.0, self.config.depth_weight], device=crops.device) / half
         scale = torch.cat([axes[:2].expand(len(crops), -1), axes[2] * solid], dim=1)[:, None]
         ones = torch.ones(len(crops), target.landmarks_px.shape[1], device=crops.device)
-        found = self.model.read(maps.position_px).transpose(1, 2)
+        found = self.model.pgn.read(maps.position_px).transpose(1, 2)
         landmark = point_distance(found * scale, target.landmarks_px * scale, ones).mean()
         texels = maps.position_px.flatten(2).transpose(1, 2) * scale
         goal = target.map_px.flatten(2).transpose(1, 2) * scale
         weight = self.supervisor.texel_weight * solid
         texel = point_distance(texels, goal, weight).mean()
         likelihood = gaussian_nll(texels, goal, maps.log_variance.flatten(1), weight).mean()
+        shape = (self._shape_distance_mm(coefficients, batch) * solid[:, 0]).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.map_weight * texel + config.likelihood_weight * likelihood
-        return {"loss": loss, "landmark": landmark, "texel": texel, "likelihood": likelihood}
+        loss = loss + config.shape_weight * shape
+        return {"loss": loss, "landmark": landmark, "texel": texel, "likelihood": likelihood, "shape_mm": shape}
+
+    def _shape_distance_mm(self, coefficients: Tensor, batch: Batch) -> Float[Tensor, " B"]:
+        identity, expression = coefficients[:, : self.identities], coefficients[:, self.identities :]
+        found = self.supervisor.shapes_mm(identity, expression)
+        return self.supervisor.shape_distance_mm(found, self.supervisor.true_shapes_mm(batch))
 
     def _validation(self) -> Batch:
         if self.held_out is None:
-            held_out = held_out_batch(self.model_path, self.folders, self.config.network.crop_size, VALIDATION_VIEWS)
+            held_out = choose_held_out(self.model_path, self.folders, self.config.network.crop_size, VALIDATION_VIEWS)
             self.held_out = {name: value.to(self.device) for name, value in held_out.items()}
         return self.held_out
 
-    def validate(self, model: Pgn) -> Mapping[str, float]:
+    def validate(self, model: GuidedPgn) -> Mapping[str, float]:
         """Landmark error in % of the face's size on held-out people, in three bins of yaw."""
         batch = self._validation()
         target = self.supervisor(batch, self.config.network.crop_size)
         chunks = batch["crop"].float().div(255).split(100)
-        found = torch.cat([model.landmarks(model(chunk)[0])[0] for chunk in chunks])
+        maps, coefficients = zip(*(model(chunk) for chunk in chunks), strict=True)
+        found = torch.cat([model.pgn.landmarks(part)[0] for part in maps])
+        shape_mm = self._shape_distance_mm(torch.cat(coefficients), batch)
         error = 100 * (found - target.landmarks_px)[..., :2].norm(dim=-1).mean(1) / target.size_px
         facing = batch["rotation"][:, :, 2]
         yaw = torch.rad2deg(torch.atan2(facing[:, 0], -facing[:, 2])).abs()
         bins = {"frontal": yaw <= 30, "half": (yaw > 30) & (yaw <= 60), "profile": yaw > 60}
-        return {"nme": float(error.mean()), **{name: float(error[rows].mean()) for name, rows in bins.items()}}
+        figures = {"nme": float(error.mean()), "shape_mm": float(shape_mm.mean())}
+        return {**figures, **{name: float(error[rows].mean()) for name, rows in bins.items()}}
 
-    def pictures(self, model: Pgn) -> Mapping[str, np.ndarray]:
+    def pictures(self, model: GuidedPgn) -> Mapping[str, np.ndarray]:
         """Held-out crops with the landmarks found."""
         crops = self._validation()["crop"][:24]
-        points = model.landmarks(model(crops.float().div(255))[0])[0].cpu().numpy()
+        points = model.pgn.landmarks(model(crops.float().div(255))[0])[0].cpu().numpy()
         tiles = []
         for crop, marks in zip(crops.permute(0, 2, 3, 1).cpu().numpy(), points, strict=True):
             tile = np.ascontiguousarray(crop)

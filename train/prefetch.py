@@ -1,5 +1,6 @@
 """Batches made in the background by worker processes."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ def prefetch(source: BatchSource, seed: int, workers: int = 1, depth: int = 4) -
     """
     if workers == 0:
         return source(seed)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read by the workers' numpy: its threads would take our cores
     options: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": depth, "worker_init_fn": _quiet}
     return iter(DataLoader(_Stream(source, seed), batch_size=None, num_workers=workers, **options))
 

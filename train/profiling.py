@@ -85,15 +85,14 @@ def project(vertices_mm: np.ndarray, pose: Pose) -> np.ndarray:
 
 
 def render_turned(
-    photo: np.ndarray, shape_mm: np.ndarray, triangles: np.ndarray, poses: tuple[Pose, Pose], background: np.ndarray
+    photo: np.ndarray, source_px: np.ndarray, placed_px: np.ndarray, triangles: np.ndarray, background: np.ndarray
 ) -> np.ndarray:
-    """The photo's face in its second pose over a background (S,S,3).
+    """The photo's face elsewhere, over a background (S,S,3).
 
-    `shape_mm` (V',3) is the mesh with rings in model space, `poses` those in the photo and in the new picture."""
+    `source_px` (V,2) are the vertices in the photo, `placed_px` (V,3) those in the new picture, with depth."""
     size = len(background)
-    source = project(shape_mm, poses[0])[:, :2]
-    fragments = rasterise_numpy(project(shape_mm, poses[1]).astype(np.float32), triangles, (size, size))
-    places = interpolate_numpy(source.astype(np.float32), triangles, fragments)
+    fragments = rasterise_numpy(placed_px.astype(np.float32), triangles, (size, size))
+    places = interpolate_numpy(source_px.astype(np.float32), triangles, fragments)
     seen = cv2.remap(photo, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.where(fragments.triangle[..., None] >= 0, seen, background)
 

@@ -13,17 +13,15 @@ from torch import Tensor
 
 from face3d.camera import project
 from face3d.checkpoint import load_weights
-from face3d.geometry import apply_similarity
 from face3d.losses import coefficient_prior, point_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.regressor import RegressorConfig
-from face3d.pose import similarity_procrustes
 from face3d.reconstruct import FaceNetworks, build_regressor, empty_pgn, pgn_config
 from train.config import Inputs, OptimiserConfig, TrainConfig
+from train.fresh import choose_batches, choose_held_out
 from train.pgn import VALIDATION_VIEWS, pgn_state, split_extra
 from train.supervision import Supervisor
 from train.task import Batch, BatchSource
-from train.view_batches import ViewBatches, held_out_batch
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,7 @@ class SingleTask:
 
     def train_data(self) -> BatchSource:
         """Random augmented views."""
-        return ViewBatches(self.model_path, self.folders, self.crop_size, self.config.batch_size)
-
-    def _shapes(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """Texels and landmarks (B,N,3) mm of coefficients."""
-        flat = torch.cat([identity, expression], dim=1) @ self.supervisor.basis
-        return self.supervisor.mean + flat.unflatten(1, (-1, 3))
+        return choose_batches(self.model_path, self.folders, self.crop_size, self.config.batch_size)
 
     def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
         """Landmark loss after the closed-form pose (half crops), shape after similarity (mm), prior of the
@@ -80,40 +73,23 @@ class SingleTask:
             found_px, deviation_px = networks.pgn.landmarks(maps)
             offsets = networks.shape_offsets_cm(maps, found_px, deviation_px)
         identity, expression = networks.regressor(features, offsets)
-        shape = self._shapes(identity, expression)
+        shape = self.supervisor.shapes_mm(identity, expression)
         target = self.supervisor(batch, self.crop_size)
         landmarks_mm = shape[:, -found_px.shape[1] :]
         pose = networks.pose(landmarks_mm, found_px, deviation_px)
         placed = project(landmarks_mm, pose)[..., :2] / (self.crop_size / 2)
         ones = torch.ones(placed.shape[:2], device=placed.device)
         landmark = point_distance(placed, target.landmarks_px[..., :2] / (self.crop_size / 2), ones).mean()
-        distance = self._shape_distance(shape, self._true_shape(batch)).mean()
+        distance = self.supervisor.shape_distance_mm(shape, self.supervisor.true_shapes_mm(batch)).mean()
         prior = coefficient_prior(identity, torch.ones_like(identity[0])).mean()
         prior = prior + 0.8 * coefficient_prior(expression, self.prior).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.shape_weight * distance + config.prior_weight * prior
         return {"loss": loss, "landmark": landmark, "shape_mm": distance, "prior": prior}
 
-    def _true_shape(self, batch: Batch) -> Tensor:
-        """The shape that a crop shows: mirrored where the crop is."""
-        shape = self._shapes(batch["identity"], batch["expression"])
-        size, count = self.supervisor.map_size, self.supervisor.map_size**2
-        flip = torch.tensor([-1.0, 1.0, 1.0], device=shape.device)
-        texels = shape[:, :count].unflatten(1, (size, size)).flip(2).flatten(1, 2) * flip
-        mirrored = torch.cat([texels, (shape[:, count:] * flip)[:, self.supervisor.mirror_68]], dim=1)
-        return torch.where(batch["flipped"][:, None, None], mirrored, shape)
-
-    def _shape_distance(self, shape: Tensor, target: Tensor) -> Tensor:
-        """Weighted mean distance (B,) in mm after the best similarity."""
-        marks = shape.shape[1] - len(self.supervisor.texel_weight)
-        weight = torch.cat([self.supervisor.texel_weight, torch.ones(marks, device=shape.device)])
-        weights = weight.expand(len(shape), -1)
-        aligned = apply_similarity(shape, similarity_procrustes(shape, target, weights))
-        return point_distance(aligned, target, weights)
-
     def _validation(self) -> Batch:
         if self.held_out is None:
-            held_out = held_out_batch(self.model_path, self.folders, self.crop_size, VALIDATION_VIEWS)
+            held_out = choose_held_out(self.model_path, self.folders, self.crop_size, VALIDATION_VIEWS)
             self.held_out = {name: value.to(self.device) for name, value in held_out.items()}
         return self.held_out
 
@@ -127,9 +103,9 @@ class SingleTask:
         identity, expression = (torch.cat([getattr(e, n) for e in chunks]) for n in ("identity", "expression"))
         found = self.model.model.landmarks_of(vertices_px)
         error = 100 * (found - target.landmarks_px)[..., :2].norm(dim=-1).mean(1) / target.size_px
-        truth = self._true_shape(batch)
-        shape = self._shape_distance(self._shapes(identity, expression), truth).mean()
-        mean = self._shape_distance(self.supervisor.mean.expand_as(truth), truth).mean()
+        truth = self.supervisor.true_shapes_mm(batch)
+        shape = self.supervisor.shape_distance_mm(self.supervisor.shapes_mm(identity, expression), truth).mean()
+        mean = self.supervisor.shape_distance_mm(self.supervisor.mean.expand_as(truth), truth).mean()
         spread = identity.std(0).mean()
         values = {"nme": error.mean(), "shape_mm": shape, "mean_face_mm": mean, "identity_spread": spread}
         return {name: float(value) for name, value in values.items()}

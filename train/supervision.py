@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from bfm.landmarks import MIRROR_68
 from face3d.camera import project
+from face3d.geometry import apply_similarity
+from face3d.losses import point_distance
 from face3d.morphable import MorphableModel
+from face3d.pose import similarity_procrustes
 from face3d.types import ScaledOrthography
 from train.task import Batch
 
@@ -52,8 +55,7 @@ class Supervisor(nn.Module):
 
     def forward(self, batch: Batch, crop_size: int) -> Targets:
         """Targets of a batch; mirrored samples are mirrored after projection."""
-        coefficients = torch.cat([batch["identity"], batch["expression"]], dim=1)
-        points = self.mean + (coefficients @ self.basis).unflatten(1, (-1, 3))
+        points = self.shapes_mm(batch["identity"], batch["expression"])
         pose = ScaledOrthography(batch["rotation"], batch["scale"], batch["translation_px"])
         placed = project(points, pose)
         count = self.map_size**2
@@ -68,6 +70,28 @@ class Supervisor(nn.Module):
         landmarks = torch.where(flipped[:, None, None], (landmarks * flip + shift)[:, self.mirror_68], landmarks)
         extent = landmarks[..., :2].amax(1) - landmarks[..., :2].amin(1)
         return Targets(maps, landmarks, extent.prod(1).sqrt())
+
+    def shapes_mm(self, identity: Tensor, expression: Tensor) -> Float[Tensor, "B N 3"]:
+        """Texels and landmarks of coefficients, model frame."""
+        flat = torch.cat([identity, expression], dim=1) @ self.basis
+        return self.mean + flat.unflatten(1, (-1, 3))
+
+    def true_shapes_mm(self, batch: Batch) -> Float[Tensor, "B N 3"]:
+        """The shapes that the crops show: mirrored where the crop is."""
+        shape = self.shapes_mm(batch["identity"], batch["expression"])
+        size, count = self.map_size, self.map_size**2
+        flip = torch.tensor([-1.0, 1.0, 1.0], device=shape.device)
+        texels = shape[:, :count].unflatten(1, (size, size)).flip(2).flatten(1, 2) * flip
+        mirrored = torch.cat([texels, (shape[:, count:] * flip)[:, self.mirror_68]], dim=1)
+        return torch.where(batch["flipped"][:, None, None], mirrored, shape)
+
+    def shape_distance_mm(self, shape: Float[Tensor, "B N 3"], target: Float[Tensor, "B N 3"]) -> Float[Tensor, " B"]:
+        """Weighted mean distance after the best similarity."""
+        marks = shape.shape[1] - len(self.texel_weight)
+        weight = torch.cat([self.texel_weight, torch.ones(marks, device=shape.device)])
+        weights = weight.expand(len(shape), -1)
+        aligned = apply_similarity(shape, similarity_procrustes(shape, target, weights))
+        return point_distance(aligned, target, weights)
 
 
 def texel_vertices(model: MorphableModel, map_size: int) -> Tensor:

@@ -15,7 +15,7 @@ from face3d.morphable_file import MorphableArrays
 from face3d.rasterise_numba import interpolate_numpy, rasterise_numpy
 from train.photos import Photos, load_photos
 from train.profiling import RINGS, border_loop, project, ring_triangles, turn, view_of, with_rings
-from train.views import SIZE, save_views
+from train.views import SIZE, View, labels_of, save_views
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 SYNTHETIC_PERSON = 1_000_000  # their numbers start here: nobody in the photos
@@ -60,23 +60,15 @@ class Generator:
         ring = np.where(low[:, None], cloth, hair)
         return np.concatenate([skin, *([ring] * len(RINGS))]).clip(0, 1)
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """One picture (SIZE,SIZE,3) uint8 and its labels."""
+    def draw(self, rng: np.random.Generator) -> View:
+        """One picture of one person."""
         identity, expression = self.coefficients(rng)
         shape = self.shape_mm(identity, expression)
-        rotation = turn(FRONTAL, float(rng.uniform(-100, 100)), float(rng.normal(0, 15)))
+        rotation = turn(FRONTAL, float(rng.uniform(-110, 110)), float(rng.normal(0, 15)))
         corners = shape[self.model.triangles[self.model.landmark_triangles]]
         pose = view_of((corners * self.model.landmark_barycentric[..., None]).sum(1), rotation, SIZE)
         placed = with_rings(project(shape, pose), self.loop, pose.scale).astype(np.float32)
-        picture = self._render(placed, rng)
-        labels = {
-            "identity": identity,
-            "expression": expression,
-            "rotation": rotation.astype(np.float32),
-            "scale": np.array(pose.scale, np.float32),
-            "translation_px": pose.translation_px.astype(np.float32),
-        }
-        return picture, labels
+        return View(self._render(placed, rng), identity, expression, pose)
 
     def _render(self, placed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         hair_or_bald = len(self.triangles) if rng.random() < 0.8 else len(self.model.triangles)
@@ -132,11 +124,11 @@ def draw_synthetic(model_path: Path, photos_dir: Path, out: Path, count: int, se
     """Draw `count` synthetic views into a folder of views."""
     generator = Generator(MorphableArrays.load(model_path), load_photos(photos_dir))
     rng = np.random.default_rng(seed)
-    images, labels = np.empty((count, SIZE, SIZE, 3), np.uint8), []
+    images, views = np.empty((count, SIZE, SIZE, 3), np.uint8), []
     for at in range(count):
-        images[at], label = generator.draw(rng)
-        labels.append(label)
+        view = generator.draw(rng)
+        images[at] = view.image
+        views.append(view._replace(image=images[at]))
         if at % 5000 == 4999:
             log.info("%d of %d views", at + 1, count)
-    stacked = {name: np.stack([label[name] for label in labels]) for name in labels[0]}
-    save_views(out, images, {**stacked, "person": SYNTHETIC_PERSON + seed * count + np.arange(count)})
+    save_views(out, images, {**labels_of(views), "person": SYNTHETIC_PERSON + seed * count + np.arange(count)})

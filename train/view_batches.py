@@ -10,9 +10,9 @@ import torch
 
 from face3d.morphable_file import MorphableArrays
 from train.augment import PLAIN, AugmentConfig, augment
-from train.profiling import Pose, project
+from train.profiling import project
 from train.task import Batch
-from train.views import Views, load_views
+from train.views import View, Views, load_views
 
 HELD_OUT = 50  # every 50th person is kept for validation
 
@@ -58,32 +58,32 @@ class ViewBatches:
         while True:
             picks = rng.choice(len(views), self.batch_size, p=share)
             samples = [
-                sample(views[p], int(rng.choice(rows[p])), landmarks, self.crop_size, self.augment, rng) for p in picks
+                sample(views[p].view(int(rng.choice(rows[p]))), landmarks, self.crop_size, self.augment, rng)
+                for p in picks
             ]
             yield collate(samples)
 
 
 def sample(
-    views: Views, row: int, landmarks: LandmarkBasis, size: int, config: AugmentConfig, rng: np.random.Generator
+    view: View, landmarks: LandmarkBasis, size: int, config: AugmentConfig, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """One augmented view as arrays."""
-    identity, expression = views.identity[row], views.expression[row]
-    pose = Pose(views.rotation[row], float(views.scale[row]), views.translation_px[row])
-    points = project(landmarks(identity, expression), pose)[:, :2]
+    pose = view.pose
+    points = project(landmarks(view.identity, view.expression), pose)[:, :2]
     box = np.concatenate([points.min(0), points.max(0)])
-    crop, matrix, flipped = augment(np.asarray(views.images[row]), box, size, config, rng)
+    crop, matrix, flipped = augment(view.image, box, size, config, rng)
     zoom = np.sqrt(np.linalg.det(matrix[:, :2]))
     turn = np.eye(3)
     turn[:2, :2] = matrix[:, :2] / zoom
     return {
         "crop": crop.transpose(2, 0, 1),
-        "identity": identity,
-        "expression": expression,
+        "identity": view.identity,
+        "expression": view.expression,
         "rotation": (turn @ pose.rotation).astype(np.float32),
         "scale": np.float32(pose.scale * zoom),
         "translation_px": (matrix[:, :2] @ pose.translation_px + matrix[:, 2]).astype(np.float32),
         "flipped": np.array(flipped),
-        "flat": views.flat[row],
+        "flat": np.array(view.flat),
     }
 
 
@@ -101,5 +101,5 @@ def held_out_batch(model: Path, folders: tuple[Path, ...], crop_size: int, count
         views = load_views(folder)
         rows = split_rows(views, held_out=True)
         for row in rng.choice(rows, min(count // len(folders), len(rows)), replace=False):
-            samples.append(sample(views, int(row), landmarks, crop_size, PLAIN, rng))
+            samples.append(sample(views.view(int(row)), landmarks, crop_size, PLAIN, rng))
     return collate(samples)

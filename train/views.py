@@ -30,7 +30,21 @@ from train.profiling import (
 )
 
 SIZE = 160
+LARGEST_YAW_DEG = 100.0
+OTHER_FACE_DEVIATION = 0.8  # of each identity coefficient, in standard deviations of the prior
 log = logging.getLogger(__name__)
+
+
+class View(NamedTuple):
+    """One picture (S,S,3) uint8 and what made it: coefficients (K,), (E,) and the pose in the picture.
+
+    `flat`: only the 68 landmarks in the picture are known (see `Views`)."""
+
+    image: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    pose: Pose
+    flat: bool = False
 
 
 class Views(NamedTuple):
@@ -48,6 +62,12 @@ class Views(NamedTuple):
     person: np.ndarray
     flat: np.ndarray
 
+    def view(self, row: int) -> View:
+        """One of them."""
+        pose = Pose(self.rotation[row], float(self.scale[row]), self.translation_px[row])
+        image = np.asarray(self.images[row])
+        return View(image, self.identity[row], self.expression[row], pose, bool(self.flat[row]))
+
 
 def load_views(folder: Path) -> Views:
     """Open a folder of views."""
@@ -62,6 +82,17 @@ def save_views(folder: Path, images: np.ndarray, labels: dict[str, np.ndarray]) 
     np.savez(folder / "labels.npz", allow_pickle=False, **labels)
 
 
+def labels_of(views: list[View]) -> dict[str, np.ndarray]:
+    """The arrays beside the pictures of a folder, but `person`."""
+    return {
+        "identity": np.stack([view.identity for view in views]),
+        "expression": np.stack([view.expression for view in views]),
+        "rotation": np.stack([view.pose.rotation for view in views]).astype(np.float32),
+        "scale": np.array([view.pose.scale for view in views], np.float32),
+        "translation_px": np.stack([view.pose.translation_px for view in views]).astype(np.float32),
+    }
+
+
 class Turner:
     """Draws turned views of fitted photos."""
 
@@ -73,31 +104,47 @@ class Turner:
         rings = ring_triangles(self.loop, len(model.mean), len(RINGS))
         self.triangles = np.concatenate([model.triangles, rings]).astype(np.int32)
 
-    def vertices_mm(self, row: int) -> np.ndarray:
-        """The fitted mesh of a photo."""
-        identity = np.tensordot(self.photos.identity[row], self.model.identity_basis, 1)
-        return self.model.mean + identity + np.tensordot(self.photos.expression[row], self.model.expression_basis, 1)
+    def photo(self, row: int) -> View:
+        """A photo as it is, with its fit."""
+        photos = self.photos
+        pose = Pose(photos.rotation[row], float(photos.scale[row]), photos.translation_px[row])
+        return View(np.asarray(photos.images[row]), photos.identity[row], photos.expression[row], pose)
+
+    def vertices_mm(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
+        """The mesh (V,3) of coefficients."""
+        moved = np.tensordot(identity, self.model.identity_basis, 1)
+        return self.model.mean + moved + np.tensordot(expression, self.model.expression_basis, 1)
 
     def landmarks_mm(self, vertices_mm: np.ndarray) -> np.ndarray:
         """The 68 landmarks (68,3) of a mesh."""
         corners = vertices_mm[self.model.triangles[self.model.landmark_triangles]]
         return (corners * self.model.landmark_barycentric[..., None]).sum(1)
 
-    def draw(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, Pose]:
-        """One view: a third near the photo's own pose, the others turned up to 95 degrees, to the side that is seen."""
-        photo = np.asarray(self.photos.images[row])
-        own = Pose(self.photos.rotation[row], float(self.photos.scale[row]), self.photos.translation_px[row])
-        vertices_mm = self.vertices_mm(row)
+    def draw(self, row: int, rng: np.random.Generator, other_face: float = 0.0) -> View:
+        """One view: a third near the photo's own pose, the others turned up to 100 degrees, to the side that is seen.
+
+        With probability `other_face` the photo's skin is drawn on another head than its own: known shapes as varied as
+        the prior's under real texture."""
+        photo = self.photo(row)
+        own = photo.pose
         yaw = apparent_yaw_deg(own.rotation)
         if rng.random() < 0.33:
             rotation = turn(own.rotation, yaw + rng.normal(0, 6), rng.normal(0, 4))
         else:
             side = np.sign(yaw) if rng.random() < min(1.0, abs(yaw) / 15) else rng.choice([-1.0, 1.0])
-            rotation = turn(own.rotation, float(side * rng.uniform(0, 95)), rng.normal(0, 9))
+            rotation = turn(own.rotation, float(side * rng.uniform(0, LARGEST_YAW_DEG)), rng.normal(0, 9))
+        fitted = self.vertices_mm(photo.identity, photo.expression)
+        identity, vertices_mm = photo.identity, fitted
+        if rng.random() < other_face:
+            moved = identity + rng.normal(0, OTHER_FACE_DEVIATION, len(identity))
+            identity = moved.clip(-2.8, 2.8).astype(np.float32)
+            vertices_mm = self.vertices_mm(identity, photo.expression)
         pose = view_of(self.landmarks_mm(vertices_mm), rotation, SIZE)
-        ringed = with_rings(project(vertices_mm, own), self.loop, own.scale)
-        shape_mm = to_model_mm(ringed, own)
-        return render_turned(photo, shape_mm, self.triangles, (own, pose), self._background(rng)), pose
+        source_px = with_rings(project(fitted, own), self.loop, own.scale)[:, :2]
+        shape_mm = to_model_mm(with_rings(project(vertices_mm, own), self.loop, own.scale), own)
+        placed = project(shape_mm, pose)
+        image = render_turned(photo.image, source_px, placed, self.triangles, self._background(rng))
+        return View(image, identity, photo.expression, pose)
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
         other = np.asarray(self.photos.images[rng.integers(len(self.photos.images))])
@@ -106,28 +153,25 @@ class Turner:
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 6.0)))
 
 
+def fair_share(person: np.ndarray) -> np.ndarray:
+    """Probability (N,) of each photo: a clip's many frames count as a few photos."""
+    weight = 1 / np.sqrt(np.bincount(person)[person])
+    return weight / weight.sum()
+
+
 def draw_turned(model_path: Path, photos_dir: Path, out: Path, count: int, seed: int) -> None:
-    """Draw `count` turned views, each person equally often (a clip's many frames count as a few photos)."""
+    """Draw `count` turned views."""
     photos = load_photos(photos_dir)
     turner = Turner(MorphableArrays.load(model_path), photos)
     rng = np.random.default_rng(seed)
     names, person = np.unique(photos.persons, return_inverse=True)
-    frames = np.bincount(person)
-    weight = 1 / np.sqrt(frames[person])
-    rows = rng.choice(len(person), count, p=weight / weight.sum())
-    images, poses = np.empty((count, SIZE, SIZE, 3), np.uint8), []
+    rows = rng.choice(len(person), count, p=fair_share(person))
+    images, views = np.empty((count, SIZE, SIZE, 3), np.uint8), []
     for at, row in enumerate(rows):
-        images[at], pose = turner.draw(int(row), rng)
-        poses.append(pose)
+        view = turner.draw(int(row), rng)
+        images[at] = view.image
+        views.append(view._replace(image=images[at]))
         if at % 5000 == 4999:
             log.info("%d of %d views", at + 1, count)
-    labels = {
-        "identity": photos.identity[rows],
-        "expression": photos.expression[rows],
-        "rotation": np.stack([p.rotation for p in poses]).astype(np.float32),
-        "scale": np.array([p.scale for p in poses], np.float32),
-        "translation_px": np.stack([p.translation_px for p in poses]).astype(np.float32),
-        "person": person[rows],
-    }
-    save_views(out, images, labels)
+    save_views(out, images, {**labels_of(views), "person": person[rows]})
     log.info("%d views of %d people in %s", count, len(names), out)

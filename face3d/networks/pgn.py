@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from face3d.networks.backbone import BackboneConfig, Features, build_backbone, conv_norm
+from face3d.networks.backbone import BackboneConfig, Features, build_backbone, conv_norm, relu_in_place
 
 LOG_VARIANCE_LIMITS = (-8.0, 8.0)
 
@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         self.seed = nn.Linear(config.squeeze * cells, first * config.seed_size**2)
         widths = list(config.channels)
         self.refine = nn.ModuleList(
-            conv_norm(a, b, 3, activation=nn.ReLU) for a, b in zip(widths[:-1], rest, strict=True)
+            conv_norm(a, b, 3, activation=relu_in_place) for a, b in zip(widths[:-1], rest, strict=True)
         )
         self.head = nn.Conv2d(widths[-1], 4, 3, padding=1)
         for parameter in self.head.parameters():

@@ -1,0 +1,88 @@
+"""Views drawn while training: shares, reuse, other heads under a photo's skin, nobody on both sides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from face3d.morphable_file import MorphableArrays
+from tests.toy_views import toy_model, toy_photos, toy_views
+from train.augment import PLAIN
+from train.fresh import Drawer, FreshBatches, Mix, choose_batches, choose_held_out
+from train.photos import load_photos
+from train.profiling import project
+from train.view_batches import ViewBatches
+from train.views import Turner
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    return toy_model(tmp_path)
+
+
+@pytest.fixture
+def photos_dir(model_path: Path, tmp_path: Path) -> Path:
+    return toy_photos(tmp_path, MorphableArrays.load(model_path))
+
+
+def test_batches_are_endless_and_the_same_for_the_same_seed(model_path: Path, photos_dir: Path) -> None:
+    source = FreshBatches(model_path, photos_dir, 64, 6, mix=Mix(pool=3))
+    one, two = source(5), source(5)
+    for _ in range(3):
+        first, second = next(one), next(two)
+        assert first["crop"].shape == (6, 3, 64, 64) and first["crop"].dtype == torch.uint8
+        for name, value in first.items():
+            torch.testing.assert_close(value, second[name])
+    assert not torch.equal(next(source(6))["crop"], next(source(5))["crop"])
+
+
+def test_only_photos_where_only_photos_are_asked_for(model_path: Path, photos_dir: Path) -> None:
+    """With plain photos alone, every identity is one of the fits of the people trained on."""
+    batch = next(FreshBatches(model_path, photos_dir, 64, 12, PLAIN, Mix(photo=1.0))(0))
+    fits = torch.from_numpy(load_photos(photos_dir).identity[2:])  # person 0 (two photos) is held out
+    distances = torch.cdist(batch["identity"], fits)
+    assert float(distances.min(1).values.max()) == 0.0 and len(distances.argmin(1).unique()) > 1
+
+
+def test_people_held_out_are_not_drawn(model_path: Path, photos_dir: Path) -> None:
+    model = MorphableArrays.load(model_path)
+    drawn, kept = (Drawer(model, photos_dir, held_out, Mix()).rows for held_out in (False, True))
+    persons = load_photos(photos_dir).persons
+    assert len(drawn) + len(kept) == len(persons)
+    assert not set(persons[drawn].tolist()) & set(persons[kept].tolist())
+
+
+def test_each_drawn_view_serves_about_as_often_as_asked(model_path: Path, photos_dir: Path) -> None:
+    source = FreshBatches(model_path, photos_dir, 64, 40, PLAIN, Mix(photo=0.0, turned=0.0, pool=8, uses=4.0))
+    batches = source(0)
+    next(batches)  # fills the pool
+    identities = torch.cat([next(batches)["identity"] for _ in range(4)])
+    assert 20 < len(identities.unique(dim=0)) < 80  # 160 samples / 4 uses, and up to 8 that were waiting
+
+
+def test_another_head_has_the_photos_expression_and_its_own_shape(model_path: Path, photos_dir: Path) -> None:
+    model = MorphableArrays.load(model_path)
+    turner = Turner(model, load_photos(photos_dir))
+    own = turner.draw(0, np.random.default_rng(3), other_face=0.0)
+    other = turner.draw(0, np.random.default_rng(3), other_face=1.0)
+    np.testing.assert_array_equal(own.identity, turner.photos.identity[0])
+    assert float(np.abs(other.identity - own.identity).mean()) > 0.2
+    np.testing.assert_array_equal(other.expression, own.expression)
+    marks = project(turner.landmarks_mm(turner.vertices_mm(other.identity, other.expression)), other.pose)[:, :2]
+    centre = (marks.min(0) + marks.max(0)) / 2
+    np.testing.assert_allclose(centre, (other.image.shape[0] - 1) / 2, atol=1e-3)  # its labels fit its picture
+
+
+def test_held_out_views_are_always_the_same(model_path: Path, photos_dir: Path) -> None:
+    one, two = (choose_held_out(model_path, (photos_dir,), 64, 6) for _ in range(2))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name])
+
+
+def test_photos_and_views_do_not_mix(model_path: Path, photos_dir: Path, tmp_path: Path) -> None:
+    views = toy_views(tmp_path, MorphableArrays.load(model_path))
+    assert isinstance(choose_batches(model_path, (photos_dir,), 64, 4), FreshBatches)
+    assert isinstance(choose_batches(model_path, (views,), 64, 4), ViewBatches)
+    with pytest.raises(ValueError, match="only views"):
+        choose_batches(model_path, (photos_dir, views), 64, 4)

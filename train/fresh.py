@@ -1,0 +1,128 @@
+"""Views drawn while training, so that no picture is seen more than a few times: photos as they are, photos turned in
+depth, some of them on other heads, and synthetic people.
+
+`--extra PHOTOS`, a folder of `python -m train.prepare photos`, asks for them; folders of ready views are read instead
+where those are given.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from face3d.morphable_file import MorphableArrays
+from train.augment import PLAIN, AugmentConfig
+from train.photos import load_photos
+from train.synthetic import Generator
+from train.task import Batch, BatchSource
+from train.view_batches import HELD_OUT, LandmarkBasis, ViewBatches, collate, held_out_batch, sample
+from train.views import Turner, View, fair_share
+
+HELD_OUT_SEED = 12345
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of what is drawn; the rest of 1 are synthetic people. A drawn view serves `uses` times on average."""
+
+    photo: float = 0.3
+    turned: float = 0.45
+    other_face: float = 0.5  # of the turned photos
+    uses: float = 2.0
+    pool: int = 1024  # views that wait for their next use
+
+
+class Drawer:
+    """Draws views of the people that are trained on, or of those held out."""
+
+    def __init__(self, model: MorphableArrays, photos_dir: Path, held_out: bool, mix: Mix) -> None:
+        photos = load_photos(photos_dir)
+        person = np.unique(photos.persons, return_inverse=True)[1]
+        self.rows = np.flatnonzero((person % HELD_OUT == 0) == held_out)
+        self.cumulative = np.cumsum(fair_share(person[self.rows]))
+        self.turner, self.generator, self.mix = Turner(model, photos), Generator(model, photos), mix
+
+    def row(self, rng: np.random.Generator) -> int:
+        """A photo; each person about equally often."""
+        at = int(np.searchsorted(self.cumulative, rng.random()))
+        return int(self.rows[min(at, len(self.rows) - 1)])
+
+    def photo(self, rng: np.random.Generator) -> View:
+        """A photo as it is."""
+        return self.turner.photo(self.row(rng))
+
+    def draw(self, rng: np.random.Generator) -> View:
+        """A photo turned in depth, or a synthetic person."""
+        if rng.random() * (1 - self.mix.photo) < self.mix.turned:
+            return self.turner.draw(self.row(rng), rng, self.mix.other_face)
+        return self.generator.draw(rng)
+
+
+@dataclass(frozen=True)
+class FreshBatches:
+    """Seed -> endless batches of views drawn as they are needed."""
+
+    model: Path
+    photos_dir: Path
+    crop_size: int
+    batch_size: int
+    augment: AugmentConfig = AugmentConfig()
+    mix: Mix = Mix()
+
+    def __call__(self, seed: int) -> Iterator[Batch]:
+        """Batches of `batch_size`."""
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng(seed)
+        model = MorphableArrays.load(self.model)
+        landmarks = LandmarkBasis(model)
+        drawer = Drawer(model, self.photos_dir, held_out=False, mix=self.mix)
+        pool: list[View] = []
+        while True:
+            views = [self._view(drawer, pool, rng) for _ in range(self.batch_size)]
+            yield collate([sample(view, landmarks, self.crop_size, self.augment, rng) for view in views])
+
+    def _view(self, drawer: Drawer, pool: list[View], rng: np.random.Generator) -> View:
+        if rng.random() < self.mix.photo:
+            return drawer.photo(rng)
+        if len(pool) < self.mix.pool:
+            pool.append(drawer.draw(rng))
+            return pool[-1]
+        slot = int(rng.integers(len(pool)))
+        if rng.random() < 1 / self.mix.uses:
+            pool[slot] = drawer.draw(rng)
+        return pool[slot]
+
+
+def fresh_held_out(model_path: Path, photos_dir: Path, crop_size: int, count: int) -> Batch:
+    """The same plain views of held-out people each time: photos, turned photos and synthetic people."""
+    rng = np.random.default_rng(HELD_OUT_SEED)
+    model = MorphableArrays.load(model_path)
+    landmarks = LandmarkBasis(model)
+    drawer = Drawer(model, photos_dir, held_out=True, mix=Mix())
+    views = [drawer.photo(rng) if at % 3 == 0 else drawer.draw(rng) for at in range(count)]
+    return collate([sample(view, landmarks, crop_size, PLAIN, rng) for view in views])
+
+
+def _photos_among(folders: tuple[Path, ...]) -> Path | None:
+    photos = [folder for folder in folders if (folder / "fits.npz").is_file()]
+    if photos and len(folders) > 1:
+        raise ValueError(f"--extra names the photos {photos[0]} and other folders: give one of photos, or only views")
+    return photos[0] if photos else None
+
+
+def choose_batches(model: Path, folders: tuple[Path, ...], crop_size: int, batch_size: int) -> BatchSource:
+    """Views drawn afresh from a folder of photos, or ready ones from folders of views. ValueError for a mixture."""
+    photos = _photos_among(folders)
+    if photos:
+        return FreshBatches(model, photos, crop_size, batch_size)
+    return ViewBatches(model, folders, crop_size, batch_size)
+
+
+def choose_held_out(model: Path, folders: tuple[Path, ...], crop_size: int, count: int) -> Batch:
+    """The same views of held-out people each time, of the kind that `choose_batches` chooses."""
+    photos = _photos_among(folders)
+    if photos:
+        return fresh_held_out(model, photos, crop_size, count)
+    return held_out_batch(model, folders, crop_size, count)
