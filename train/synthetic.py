@@ -15,7 +15,7 @@ from face3d.morphable_file import MorphableArrays
 from face3d.rasterise_numba import interpolate_numpy, rasterise_numpy
 from train.photos import Photos, load_photos
 from train.profiling import RINGS, border_loop, project, ring_triangles, turn, view_of, with_rings
-from train.views import SIZE, View, labels_of, save_views
+from train.views import PLAIN_BACKGROUND, SIZE, View, labels_of, plain_background, save_views
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 SYNTHETIC_PERSON = 1_000_000  # their numbers start here: nobody in the photos
@@ -85,6 +85,8 @@ class Generator:
         return np.clip(seen * mask + background * (1 - mask), 0, 255).astype(np.uint8)
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() < PLAIN_BACKGROUND:
+            return plain_background(rng, SIZE)
         photo = np.asarray(self.photos.images[rng.integers(len(self.photos.images))])
         top = photo[:90] if rng.random() < 0.8 else photo[:, :60]
         image = cv2.resize(top, (SIZE, SIZE), interpolation=cv2.INTER_AREA)

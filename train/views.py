@@ -30,7 +30,8 @@ from train.profiling import (
 )
 
 SIZE = 160
-LARGEST_YAW_DEG = 100.0
+LARGEST_YAW_DEG = 105.0
+PLAIN_BACKGROUND = 0.15
 OTHER_FACE_DEVIATION = 0.8  # of each identity coefficient, in standard deviations of the prior
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Turner:
         return (corners * self.model.landmark_barycentric[..., None]).sum(1)
 
     def draw(self, row: int, rng: np.random.Generator, other_face: float = 0.0) -> View:
-        """One view: a third near the photo's own pose, the others turned up to 100 degrees, to the side that is seen.
+        """One view: a third near the photo's own pose, the others turned in depth, to the side that is seen.
 
         With probability `other_face` the photo's skin is drawn on another head than its own: known shapes as varied as
         the prior's under real texture."""
@@ -147,10 +148,20 @@ class Turner:
         return View(image, identity, photo.expression, pose)
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() < PLAIN_BACKGROUND:
+            return plain_background(rng, SIZE)
         other = np.asarray(self.photos.images[rng.integers(len(self.photos.images))])
         corner = other[: 96 if rng.random() < 0.7 else 192]
         image = cv2.resize(corner[:, :: rng.choice([-1, 1])], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 6.0)))
+
+
+def plain_background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A wall or a sky (size,size,3): one colour, pale more often than dark, hardly tinted, with a slight slope."""
+    tint = 255 * rng.random() ** 0.4 * np.exp(rng.normal(0, 0.05, 3))
+    ramp = np.linspace(-1, 1, size)
+    slope = rng.normal(0, 12) * ramp[:, None] + rng.normal(0, 12) * ramp[None]
+    return np.clip(tint + slope[..., None], 0, 255).astype(np.uint8)
 
 
 def fair_share(person: np.ndarray) -> np.ndarray:
