@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from face3d.networks.backbone import BackboneConfig
-
 
 @dataclass(frozen=True)
 class OptimiserConfig:
@@ -28,11 +26,9 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One size of a stage: network, crop, batch, optimiser."""
+    """One size of a stage: batch, length, precision, optimiser; the networks' sizes are the stages' own fields."""
 
     name: str = "fast"
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    crop_size: int = 128
     batch_size: int = 32
     steps: int = 20_000  # where the command gives neither --steps nor --minutes
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -44,8 +40,6 @@ class TrainConfig:
 FAST = TrainConfig()
 PAPER = TrainConfig(
     name="paper",
-    backbone=BackboneConfig("resnet50"),
-    crop_size=256,
     steps=200_000,
     precision="bf16-mixed",
     optimiser=OptimiserConfig(learning_rate=5e-4, ema_decay=0.9998),

@@ -29,7 +29,7 @@ _PRECISION = 0.95  # asked of the threshold; the landmarks' confidence judges ag
 
 @dataclass(frozen=True)
 class DetectorTrainConfig(TrainConfig):
-    """`batch_size` counts mosaics of 256 px; `backbone` and `crop_size` are not used."""
+    """`batch_size` counts mosaics of 256 px."""
 
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     box_weight: float = 2.0

@@ -45,11 +45,10 @@ class PgnTrainConfig(TrainConfig):
     depth_weight: float = 0.5  # of depth against x and y
 
 
-FAST = PgnTrainConfig(batch_size=64, optimiser=OptimiserConfig(learning_rate=2e-3, ema_decay=0.998))
+FAST = PgnTrainConfig(batch_size=32, optimiser=OptimiserConfig(learning_rate=2.5e-3, ema_decay=0.998))
 PAPER = PgnTrainConfig(
     name="paper",
     network=PgnConfig(BackboneConfig("resnet50"), 256, 64, 7, (128, 128, 64, 32, 16)),
-    crop_size=256,
     batch_size=64,
     precision="bf16-mixed",
     steps=200_000,
