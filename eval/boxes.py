@@ -18,13 +18,13 @@ def overlap(boxes_px: Float[np.ndarray, "N 4"], other_px: Float[np.ndarray, "M 4
 
 def match_box(
     boxes_px: Float[np.ndarray, "N 4"], truth_px: Float[np.ndarray, " 4"], least: float = MATCH_IOU
-) -> Float[np.ndarray, " 4"] | None:
-    """The box that overlaps the true one most, None where none does by `least`."""
+) -> int | None:
+    """Index of the box that overlaps the true one most, None where none does by `least`."""
     if not len(boxes_px):
         return None
     shared = overlap(boxes_px, truth_px[None])[:, 0]
     best = int(shared.argmax())
-    return boxes_px[best] if shared[best] >= least else None
+    return best if shared[best] >= least else None
 
 
 def match_all(

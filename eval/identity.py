@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.lfw import Lfw, Member
-from eval.protocol import Method
+from eval.protocol import Method, boxes_of
 from face3d.metrics import area_under_roc
 
 
@@ -60,14 +60,15 @@ def pair_distances(first: Float[np.ndarray, "P K"], second: Float[np.ndarray, "P
 
 def _identity(photos: Lfw, member: Member, method: Method) -> Float[np.ndarray, " K"] | None:
     image = photos.read(member)
-    box = central_box(method.detect(image), image.shape[:2])
-    return None if box is None else method.predict(image, box).identity
+    found = method.find(image)
+    index = central_box(boxes_of(found), image.shape[:2])
+    return None if index is None else found[index].prediction.identity
 
 
-def central_box(boxes_px: Float[np.ndarray, "N 4"], size_hw: tuple[int, ...]) -> Float[np.ndarray, " 4"] | None:
-    """The box nearest to the middle of the photo, where LFW's person is; None where there is no box."""
+def central_box(boxes_px: Float[np.ndarray, "N 4"], size_hw: tuple[int, ...]) -> int | None:
+    """Index of the box nearest to the middle of the photo, where LFW's person is; None where there is no box."""
     if not len(boxes_px):
         return None
     middle = (np.array([size_hw[1], size_hw[0]]) - 1) / 2
     centres = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2
-    return boxes_px[int(np.linalg.norm(centres - middle, axis=1).argmin())]
+    return int(np.linalg.norm(centres - middle, axis=1).argmin())

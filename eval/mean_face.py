@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from eval.protocol import Prediction
+from eval.protocol import Found, Prediction
 from face3d.metrics import box_size_px, landmark_box_px
 from face3d.morphable import MorphableModel
 
@@ -38,6 +38,6 @@ class MeanFace:
             identity=self.identity,
         )
 
-    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "N 4"]:
+    def find(self, image: UInt8[np.ndarray, "H W 3"]) -> list[Found]:
         """None: the mean face is only given boxes."""
-        return np.zeros((0, 4))
+        return []

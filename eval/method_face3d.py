@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from eval.protocol import Prediction
+from eval.protocol import Found, Prediction
 from face3d import Reconstruction, Reconstructor
 from face3d.morphable import MorphableModel
 
@@ -25,8 +25,13 @@ class Face3d:
         """The face in the box."""
         return prediction_of(self.reconstructor(image, boxes=box_px[None], texture=False)[0])
 
+    def find(self, image: UInt8[np.ndarray, "H W 3"]) -> list[Found]:
+        """The faces of a photo, largest first."""
+        faces = self.reconstructor(image, texture=False)
+        return [Found(np.asarray(face.box, np.float64), prediction_of(face)) for face in faces]
+
     def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "N 4"]:
-        """Boxes of the detector."""
+        """Boxes of the detector alone, before the landmarks have judged them."""
         return np.asarray(self.reconstructor.detector(image).boxes_px, np.float64).reshape(-1, 4)
 
 

@@ -31,8 +31,20 @@ class Prediction:
     identity: Float[np.ndarray, " K"] | None = None
 
 
+class Found(NamedTuple):
+    """A face that a method found by itself: the box of its own detection, and what it says of the face."""
+
+    box_px: Float[np.ndarray, " 4"]
+    prediction: Prediction
+
+
+def boxes_of(found: list[Found]) -> Float[np.ndarray, "N 4"]:
+    """Their boxes; (0, 4) where there is none."""
+    return np.array([face.box_px for face in found], np.float64).reshape(-1, 4)
+
+
 class Method(Protocol):
-    """Any system: a photo and the tight box of a face's 68 landmarks in, a prediction out."""
+    """Any system: a photo, with or without the tight box of a face's 68 landmarks, in, predictions out."""
 
     name: str
 
@@ -40,8 +52,8 @@ class Method(Protocol):
         """The face in the box [x0, y0, x1, y1]."""
         ...
 
-    def detect(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "N 4"]:
-        """Boxes of all faces; (0, 4) where there is none."""
+    def find(self, image: UInt8[np.ndarray, "H W 3"]) -> list[Found]:
+        """All faces of the photo, as a user gets them without giving a box."""
         ...
 
 
@@ -91,17 +103,21 @@ class Run(NamedTuple):
 
 
 def run(benchmark: Benchmark, method: Method, crop: Crop = "gt") -> Run:
-    """Score `method` on every sample; `crop` says whose box the method is given: the true one or its own detection."""
+    """Score `method` on every sample: given the true box (`gt`), or left to find the face (`detector`)."""
     records = [_score(benchmark, method, sample, crop) for sample in benchmark.samples()]
     scored = [record for record in records if record.problem is None]
     return Run(benchmark.name, method.name, crop, records, benchmark.summarise(scored))
 
 
 def _score(benchmark: Benchmark, method: Method, sample: Sample, crop: Crop) -> Record:
-    box = sample.box_px if crop == "gt" else match_box(method.detect(sample.image), sample.box_px)
-    if box is None:
-        return Record(sample.name, {}, "not found by the detector")
-    prediction = method.predict(sample.image, box)
+    if crop == "gt":
+        prediction = method.predict(sample.image, sample.box_px)
+    else:
+        found = method.find(sample.image)
+        index = match_box(boxes_of(found), sample.box_px)
+        if index is None:
+            return Record(sample.name, {}, "not found by the detector")
+        prediction = found[index].prediction
     broken = [name for name, points in prediction.landmarks_px.items() if not np.isfinite(points).all()]
     if broken:
         return Record(sample.name, {}, f"landmarks that are not finite: {', '.join(broken)}")

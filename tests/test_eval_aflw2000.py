@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from eval.aflw2000 import Aflw2000
-from eval.protocol import Prediction, run
+from eval.protocol import Found, Prediction, run
 from eval.report import run_as_dict, write_json
 
 YAWS = [0.0, -20.0, 45.0, -80.0, 110.0]
@@ -45,8 +45,9 @@ class KnownError:
         landmarks = {"pgn": truth.original_px + np.array([error, 0.0]), "3dmm": truth.reannotated_px}
         return Prediction(landmarks, euler_deg=truth.euler_deg + np.array([1.0, -2.0, 363.0]))
 
-    def detect(self, image: np.ndarray) -> np.ndarray:
-        return np.array([[49.0, 49.0, 249.0, 249.0]]) if image[0, 0, 0] else np.zeros((0, 4))
+    def find(self, image: np.ndarray) -> list[Found]:
+        box = np.array([49.0, 49.0, 249.0, 249.0])
+        return [Found(box, self.predict(image, box))] if image[0, 0, 0] else []
 
 
 def test_known_error_is_measured_exactly(folder: Path) -> None:

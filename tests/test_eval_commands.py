@@ -63,6 +63,12 @@ def test_predictions_of_face3d_agree_with_each_other(method: Face3d) -> None:
     assert method.detect(np.zeros((50, 50, 3), np.uint8)).shape == (0, 4)
 
 
+def test_faces_are_found_as_users_find_them(method: Face3d) -> None:
+    (found,) = method.find(noise_photo())
+    assert found.box_px.tolist() == BOX and found.prediction.vertices_mm is not None
+    assert method.find(np.zeros((50, 50, 3), np.uint8)) == []
+
+
 def test_mean_face_fills_the_box() -> None:
     prediction = MeanFace(MorphableModel.random(0)).predict(noise_photo(), np.array(BOX))
     own = landmark_box_px(prediction.landmarks_px["3dmm"])
