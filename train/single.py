@@ -31,6 +31,7 @@ class SingleTrainConfig(TrainConfig):
     regressor: RegressorConfig = field(default_factory=RegressorConfig)
     landmark_weight: float = 1.0
     shape_weight: float = 0.1  # per millimetre
+    neutral_weight: float = 0.1  # per millimetre, of the shape without expression: who it is, not what they do
     prior_weight: float = 3e-4  # identity; expression 0.8 of it (Deng et al. 2019)
 
 
@@ -81,11 +82,18 @@ class SingleTask:
         ones = torch.ones(placed.shape[:2], device=placed.device)
         landmark = point_distance(placed, target.landmarks_px[..., :2] / (self.crop_size / 2), ones).mean()
         distance = self.supervisor.shape_distance_mm(shape, self.supervisor.true_shapes_mm(batch)).mean()
+        neutral = self._neutral_distance_mm(identity, batch).mean()
         prior = coefficient_prior(identity, torch.ones_like(identity[0])).mean()
         prior = prior + 0.8 * coefficient_prior(expression, self.prior).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.shape_weight * distance + config.prior_weight * prior
-        return {"loss": loss, "landmark": landmark, "shape_mm": distance, "prior": prior}
+        loss = loss + config.neutral_weight * neutral
+        return {"loss": loss, "landmark": landmark, "shape_mm": distance, "neutral_mm": neutral, "prior": prior}
+
+    def _neutral_distance_mm(self, identity: Tensor, batch: Batch) -> Tensor:
+        still = torch.zeros_like(batch["expression"])
+        truth = self.supervisor.true_shapes_mm({**batch, "expression": still})
+        return self.supervisor.shape_distance_mm(self.supervisor.shapes_mm(identity, still), truth)
 
     def _validation(self) -> Batch:
         if self.held_out is None:
@@ -106,8 +114,15 @@ class SingleTask:
         truth = self.supervisor.true_shapes_mm(batch)
         shape = self.supervisor.shape_distance_mm(self.supervisor.shapes_mm(identity, expression), truth).mean()
         mean = self.supervisor.shape_distance_mm(self.supervisor.mean.expand_as(truth), truth).mean()
-        spread = identity.std(0).mean()
-        values = {"nme": error.mean(), "shape_mm": shape, "mean_face_mm": mean, "identity_spread": spread}
+        neutral = self._neutral_distance_mm(identity, batch).mean()
+        mean_neutral = self._neutral_distance_mm(torch.zeros_like(identity), batch).mean()
+        values = {
+            "nme": error.mean(),
+            "shape_mm": shape,
+            "mean_face_mm": mean,
+            "identity_spread": identity.std(0).mean(),
+        }
+        values |= {"neutral_mm": neutral, "mean_neutral_mm": mean_neutral}
         return {name: float(value) for name, value in values.items()}
 
     def pictures(self, model: torch.nn.Module) -> Mapping[str, np.ndarray]:
