@@ -27,6 +27,20 @@ def small_pgn_config() -> PgnTrainConfig:
     return PgnTrainConfig(network=NETWORK, batch_size=4, optimiser=OptimiserConfig(learning_rate=3e-3, ema_decay=0.5))
 
 
+def descend(task: PgnTask, watched: str) -> list[float]:
+    """One of the figures of 25 steps on one batch."""
+    batch = next(task.train_data()(0))
+    optimiser = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
+    figures = []
+    for _ in range(25):
+        values = task.train_step(task.model, batch, 0.0)
+        optimiser.zero_grad()
+        values["loss"].backward()
+        optimiser.step()
+        figures.append(float(values[watched].detach()))
+    return figures
+
+
 @pytest.fixture
 def inputs(tmp_path: Path) -> Inputs:
     path = toy_model(tmp_path)
@@ -45,16 +59,7 @@ def test_single_needs_a_pgn(inputs: Inputs) -> None:
 
 def test_pgn_overfits_one_batch(inputs: Inputs) -> None:
     torch.manual_seed(0)
-    task = PgnTask(small_pgn_config(), inputs, CPU)
-    batch = next(task.train_data()(0))
-    optimiser = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(25):
-        values = task.train_step(task.model, batch, 0.0)
-        optimiser.zero_grad()
-        values["loss"].backward()
-        optimiser.step()
-        losses.append(float(values["landmark"].detach()))
+    losses = descend(PgnTask(small_pgn_config(), inputs, CPU), "landmark")
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -72,16 +77,7 @@ def test_flat_labels_teach_only_the_landmarks_in_the_picture(inputs: Inputs) -> 
 def test_the_head_learns_the_shape(inputs: Inputs) -> None:
     """The encoder is asked for the shape as well: the head's error falls below the mean face's on one batch."""
     torch.manual_seed(0)
-    task = PgnTask(small_pgn_config(), inputs, CPU)
-    batch = next(task.train_data()(0))
-    optimiser = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
-    distances = []
-    for _ in range(25):
-        values = task.train_step(task.model, batch, 0.0)
-        optimiser.zero_grad()
-        values["loss"].backward()
-        optimiser.step()
-        distances.append(float(values["shape_mm"].detach()))
+    distances = descend(PgnTask(small_pgn_config(), inputs, CPU), "shape_mm")
     assert distances[-1] < 0.7 * distances[0]
 
 
