@@ -75,7 +75,8 @@ def network_input(
     factor = min(1.0, max_side / max(height, width))
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
     if (rows, columns) != (height, width):
-        image = np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
+        how = cv2.INTER_LINEAR if factor > 0.5 else cv2.INTER_AREA  # linear skips no pixel down to a half
+        image = np.asarray(cv2.resize(image, (columns, rows), interpolation=how), np.uint8)
     padded = np.full((-(-rows // 32) * 32, -(-columns // 32) * 32, 3), 115, np.uint8)
     padded[:rows, :columns] = image
     tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].float().div_(255)

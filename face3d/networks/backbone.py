@@ -259,10 +259,10 @@ def initialise(module: nn.Module) -> None:
 
 def fuse_norms(module: nn.Module) -> nn.Module:
     """Fold every batch normalisation into the convolution before it, in place; for inference only."""
-    for child in module.modules():
+    for child in list(module.modules()):
         if isinstance(child, nn.Sequential) and len(child) >= 2:
             first, second = child[0], child[1]
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 child[0] = torch.nn.utils.fuse_conv_bn_eval(first.eval(), second.eval())
-                child[1] = nn.Identity()
+                del child[1]
     return module.eval()
