@@ -23,9 +23,9 @@ from train.views import Turner, View, fair_share
 
 HELD_OUT_SEED = 12345
 LARGEST_OWN_YAW_DEG = 30.0
-"""Photos turned further are left out. Fits to pseudo-landmarks take large yaws for smaller ones: of 206 synthetic people
-by 0 degrees below 30, by 2 from 30 to 45, by 5 from 45 to 60, by 9 beyond (medians); true photos would teach that. Large
-yaws are learned from photos turned in depth and from synthetic people."""
+"""Photos turned further are left out. Fits to pseudo-landmarks take large yaws for smaller ones: of 206 synthetic
+people by 0 degrees below 30, by 2 from 30 to 45, by 5 from 45 to 60, by 9 beyond (medians); true photos would teach
+that. Large yaws are learned from photos turned in depth and from synthetic people."""
 
 
 @dataclass(frozen=True)
