@@ -15,7 +15,18 @@ PACKAGES = ("face3d", "bfm", "train", "eval", "benchmarks")
 # Lowest first: a module imports from its own layer (without a cycle) and from those below it.
 LAYERS = (
     ("types", "_version", "compiled"),
-    ("geometry", "camera", "image", "mesh", "io", "checkpoint"),
+    (
+        "geometry",
+        "camera",
+        "image",
+        "mesh",
+        "io",
+        "checkpoint",
+        "warping",
+        "flow_files",
+        "flow_layouts",
+        "flow_picture",
+    ),
     ("pose", "morphable*", "rasterise*", "render", "region", "texture*", "shading", "losses*", "metrics"),
     ("networks",),
     ("reconstruct",),
@@ -23,7 +34,7 @@ LAYERS = (
     ("cli*",),
     ("__init__", "__main__"),
 )
-NETWORKS_MAY_IMPORT = {"torch", "jaxtyping", "face3d.types", "face3d.checkpoint"}
+NETWORKS_MAY_IMPORT = {"torch", "jaxtyping", "face3d.types", "face3d.checkpoint", "face3d.warping"}
 FORBIDDEN = {  # programs on the left import nothing of what stands on the right
     "face3d": {"bfm", "train", "eval", "benchmarks"},
     "bfm": {"train", "eval", "benchmarks"},
