@@ -48,17 +48,8 @@ class Generator:
         return self.model.mean + moved + np.tensordot(expression, self.model.expression_basis, 1)
 
     def colours(self, rng: np.random.Generator) -> np.ndarray:
-        """Albedo (V + rings, 3) in 0..1: skin of the model in any tone, hair above the ears, cloth below the chin."""
-        model = self.model
-        assert model.albedo_mean is not None and model.albedo_basis is not None
-        mix = rng.standard_normal(len(model.albedo_basis)) * 1.1
-        skin = model.albedo_mean + np.tensordot(mix, model.albedo_basis, 1)
-        skin = skin * np.exp(rng.normal(-0.15, 0.35)) * np.exp(rng.normal(0, 0.06, 3))
-        hair = rng.uniform(0.02, 0.75) * np.array([1.0, rng.uniform(0.7, 1.0), rng.uniform(0.45, 1.0)])
-        cloth = rng.uniform(0, 1, 3)
-        low = model.mean[self.loop, 1] < -85
-        ring = np.where(low[:, None], cloth, hair)
-        return np.concatenate([skin, *([ring] * len(RINGS))]).clip(0, 1)
+        """Albedo (V + rings, 3) in 0..1 of a random person."""
+        return random_colours(self.model, self.loop, rng)
 
     def draw(self, rng: np.random.Generator) -> View:
         """One picture of one person."""
@@ -73,8 +64,8 @@ class Generator:
     def _render(self, placed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         hair_or_bald = len(self.triangles) if rng.random() < 0.8 else len(self.model.triangles)
         triangles = self.triangles[:hair_or_bald]
-        normals = _normals(placed, triangles)
-        lit = self.colours(rng) * _light(normals, rng)
+        normals = vertex_normals(placed, triangles)
+        lit = self.colours(rng) * shading(normals, rng)
         fragments = rasterise_numpy(placed, triangles, (SIZE, SIZE))
         seen = 255 * interpolate_numpy(lit.astype(np.float32), triangles, fragments)
         seen += (
@@ -93,11 +84,24 @@ class Generator:
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 7)))
 
 
+def random_colours(model: MorphableArrays, loop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Albedo (V + rings, 3) in 0..1: skin of the model in any tone, hair above the ears, cloth below the chin."""
+    assert model.albedo_mean is not None and model.albedo_basis is not None
+    mix = rng.standard_normal(len(model.albedo_basis)) * 1.1
+    skin = model.albedo_mean + np.tensordot(mix, model.albedo_basis, 1)
+    skin = skin * np.exp(rng.normal(-0.15, 0.35)) * np.exp(rng.normal(0, 0.06, 3))
+    hair = rng.uniform(0.02, 0.75) * np.array([1.0, rng.uniform(0.7, 1.0), rng.uniform(0.45, 1.0)])
+    cloth = rng.uniform(0, 1, 3)
+    low = model.mean[loop, 1] < -85
+    ring = np.where(low[:, None], cloth, hair)
+    return np.concatenate([skin, *([ring] * len(RINGS))]).clip(0, 1)
+
+
 def _grain(rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((SIZE, SIZE)).astype(np.float32)
 
 
-def _normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit vertex normals towards the outside, in camera axes."""
     face = np.cross(
         points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]]
@@ -108,7 +112,7 @@ def _normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
 
 
-def _light(normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def shading(normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shading (V,3): an ambient part, one or two distant lights of slightly different tint, a weak gloss."""
     shading = rng.uniform(0.25, 0.75) * np.ones((len(normals), 3))
     for _ in range(rng.integers(1, 3)):
