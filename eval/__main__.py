@@ -17,6 +17,7 @@ Data = Annotated[Path, typer.Option("--data", help="Folder of the data: the benc
 Weights = Annotated[Path | None, typer.Option(help="Networks written by `python -m train`; else the embedded ones.")]
 Model = Annotated[Path | None, typer.Option(help="Morphable model .npz; else the embedded one.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; else CUDA where there is one.")]
+Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
 
 
@@ -118,6 +119,41 @@ def identity(
     _write(json, weights, result)
 
 
+@app.command("flow")
+def flow_command(
+    data: Data,
+    layout: Annotated[Literal["sintel", "kitti", "chairs", "middlebury"], typer.Option(help="How the files lie.")],
+    method: Annotated[Literal["dis", "farneback"], typer.Option(help="Which optical flow.")] = "dis",
+    json: Json = None,
+    pictures: Pictures = None,
+) -> None:
+    """Optical flow: EPE, all, occluded or not, by speed; Fl; occlusion F-score; seconds a pair."""
+    from eval.flow_benchmark import run_flow
+    from eval.flow_methods import FLOW_METHODS
+
+    folder = _folder(data, f"flow/{'rubberwhale' if layout == 'middlebury' else layout}")
+    run = run_flow(layout, folder, FLOW_METHODS[method](), pictures)
+    tables.show_pairs(run, ("epe_px", "epe_non_occluded_px", "epe_occluded_px", "fl_percent"))
+    _save(json, {"benchmark": "flow", **run.as_dict()})
+
+
+@app.command("stereo")
+def stereo_command(
+    data: Data,
+    layout: Annotated[Literal["cones", "kitti"], typer.Option(help="How the files lie.")],
+    method: Annotated[Literal["sgbm"], typer.Option(help="Which matcher.")] = "sgbm",
+    json: Json = None,
+    pictures: Pictures = None,
+) -> None:
+    """Stereo: EPE, D1 and bad-3 of the disparity, all, occluded or not; seconds a pair."""
+    from eval.flow_benchmark import run_stereo
+    from eval.flow_methods import STEREO_METHODS
+
+    run = run_stereo(layout, _folder(data, f"stereo/{layout}"), STEREO_METHODS[method](), pictures)
+    tables.show_pairs(run, ("epe_px", "d1_percent", "bad_3_percent", "bad_3_non_occluded_percent"))
+    _save(json, {"benchmark": "stereo", **run.as_dict()})
+
+
 @app.command("contact-sheet")
 def contact_sheet(
     data: Data,
@@ -146,11 +182,17 @@ def _folder(data: Path, name: str) -> Path:
 
 
 def _write(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
-    from eval.report import sha256, write_json
+    from eval.report import sha256
+
+    source = {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
+    _save(path, {"weights": source, **content})
+
+
+def _save(path: Path | None, content: dict[str, Any]) -> None:
+    from eval.report import write_json
 
     if path is not None:
-        source = {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
-        write_json(path, {"weights": source, **content})
+        write_json(path, content)
         tables.say(f"wrote {path}")
 
 

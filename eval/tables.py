@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from eval.floor import reduction_percent
 
 if TYPE_CHECKING:
+    from eval.flow_benchmark import PairRun
     from eval.protocol import Run
 
+_MOST_PAIRS = 20
 _CONSOLE = Console()
 _ERRORS = Console(stderr=True)
 
@@ -79,7 +81,25 @@ def show_shape(ours: "Run", floor: "Run", people: "Run") -> None:
     _show_left_out(people)
 
 
-def _show_left_out(run: "Run") -> None:
+def show_pairs(run: "PairRun", columns: tuple[str, ...]) -> None:
+    """The figures of a few pairs one by one, those of all of them, and what was left out."""
+    title = f"{run.layout}, {run.method}, {len(run.scored)} of {len(run.records)} pairs"
+    if len(run.scored) <= _MOST_PAIRS:
+        known = [name for name in columns if any(name in record.scores for record in run.scored)]
+        table = Table(Column("", no_wrap=True), *(name.replace("_", " ") for name in known), "ms", title=title)
+        for record in run.scored:
+            values = (f"{record.scores[name].value:.2f}" for name in known)
+            table.add_row(record.name, *values, f"{1000 * record.seconds:.0f}")
+        _CONSOLE.print(table)
+    table = Table("", "mean of pairs", "of pixels", title=title)
+    for name, figure in run.summary().items():
+        table.add_row(name.replace("_", " "), f"{figure['of_pairs']:.3f}", f"{figure['of_pixels']:.3f}")
+    table.add_row("ms a pair, median", f"{1000 * run.median_seconds():.0f}", "")
+    _CONSOLE.print(table)
+    _show_left_out(run)
+
+
+def _show_left_out(run: "Run | PairRun") -> None:
     for record in run.records:
         if record.problem is not None:
             say(f"left out: {record.name}: {record.problem}")
