@@ -30,11 +30,12 @@ class Stack(NamedTuple):
 
 class Placement(NamedTuple):
     """How the layers lie in one picture: homographies layer -> picture (N,3,3) and back, displacements (N,L,L,2) in
-    layer px, and boxes (N,4) x0 y0 x1 y1 outside of which a layer is not seen."""
+    layer px, whether (N,) there are any, and boxes (N,4) x0 y0 x1 y1 outside of which a layer is not seen."""
 
     to_picture: np.ndarray
     from_picture: np.ndarray
     bend: np.ndarray
+    bent: np.ndarray
     box: np.ndarray
 
 
@@ -67,7 +68,7 @@ def place(stack: Stack, to_picture: np.ndarray, bend: np.ndarray) -> Placement:
         flat = corners[:2] / corners[2]
         box[index] = [*flat.min(1), *flat.max(1)]
     box[-1] = [-1e9, -1e9, 1e9, 1e9]
-    return Placement(to_picture, np.linalg.inv(to_picture), bend.astype(np.float32), box)
+    return Placement(to_picture, np.linalg.inv(to_picture), bend.astype(np.float32), reach.any(1), box)
 
 
 def draw(stack: Stack, placement: Placement, size_hw: tuple[int, int]) -> Drawing:
@@ -111,19 +112,19 @@ def _projected(matrices: Any, layer: int, x: float, y: float) -> tuple[float, fl
 
 
 @numba.njit(**_FAST)
-def _point_of(
-    inverse: Any, bend: Any, layer: int, step: tuple[float, float], x: float, y: float, guess: tuple[float, float]
-) -> tuple[float, float, float, float]:
-    """The layer point seen at (x, y) and its displacement; `guess` starts the iteration, `step` is lattice per px."""
-    flat_x, flat_y = _projected(inverse, layer, x, y)
+def _displacement(
+    bend: Any, layer: int, step: tuple[float, float], bent: tuple[float, float], guess: tuple[float, float]
+) -> tuple[float, float]:
+    """The displacement d of the point u with u + d(u) = `bent`; the iteration starts at `guess`, `step` is lattice
+    cells per px."""
     move_x, move_y = guess
     for _ in range(_STEPS):
-        new_x, new_y = _bend_at(bend, layer, (flat_x - move_x) * step[0], (flat_y - move_y) * step[1])
+        new_x, new_y = _bend_at(bend, layer, (bent[0] - move_x) * step[0], (bent[1] - move_y) * step[1])
         change = abs(new_x - move_x) + abs(new_y - move_y)
         move_x, move_y = new_x, new_y
         if change < _CLOSE_PX:
             break
-    return flat_x - move_x, flat_y - move_y, move_x, move_y
+    return move_x, move_y
 
 
 @numba.njit(**_FAST)
@@ -164,12 +165,15 @@ def _draw(stack: Any, placement: Any, colour: Any, seen: Any, place: Any) -> Non
                 if x < box[k, 0] or y < box[k, 1] or x > box[k, 2] or y > box[k, 3]:
                     continue
                 rows, columns = size_hw[k, 0], size_hw[k, 1]
-                step = (last / (columns - 1.0), last / (rows - 1.0))
-                start_at = (guess[k, 0] + guess[k, 2], guess[k, 1] + guess[k, 3])
-                u, v, du, dv = _point_of(inverse, bend, k, step, x, y, start_at)
-                if x > 0:
-                    guess[k, 2], guess[k, 3] = du - guess[k, 0], dv - guess[k, 1]
-                guess[k, 0], guess[k, 1] = du, dv
+                u, v = _projected(inverse, k, x, y)
+                if placement.bent[k]:
+                    step = (last / (columns - 1.0), last / (rows - 1.0))
+                    start_at = (guess[k, 0] + guess[k, 2], guess[k, 1] + guess[k, 3])
+                    du, dv = _displacement(bend, k, step, (u, v), start_at)
+                    u, v = u - du, v - dv
+                    if x > 0:
+                        guess[k, 2], guess[k, 3] = du - guess[k, 0], dv - guess[k, 1]
+                    guess[k, 0], guess[k, 1] = du, dv
                 at_u, at_v, cover = u, v, 255.0
                 if k == count - 1:
                     at_u, at_v = _reflected(u, columns), _reflected(v, rows)
@@ -187,7 +191,7 @@ def _draw(stack: Any, placement: Any, colour: Any, seen: Any, place: Any) -> Non
                 if nearest < 0 and cover >= _OPAQUE:
                     nearest = k
                     place[y, x, 0], place[y, x, 1] = u, v
-                if rest < 0.004:
+                if rest < 0.004 and nearest >= 0:
                     break
             colour[y, x, 0], colour[y, x, 1], colour[y, x, 2] = red, green, blue
             seen[y, x] = nearest
@@ -203,7 +207,9 @@ def _covered(stack: Any, placement: Any, layer: int, x: float, y: float) -> bool
             continue
         rows, columns = size_hw[k, 0], size_hw[k, 1]
         step = (last / (columns - 1.0), last / (rows - 1.0))
-        u, v, _, _ = _point_of(placement.from_picture, bend, k, step, x, y, (0.0, 0.0))
+        u, v = _projected(placement.from_picture, k, x, y)
+        du, dv = _displacement(bend, k, step, (u, v), (0.0, 0.0))
+        u, v = u - du, v - dv
         if u < 0 or v < 0 or u >= columns - 1 or v >= rows - 1:
             continue
         if _sample(stack.pixels, stack.start[k], columns, u, v, 3) >= _OPAQUE:
