@@ -13,9 +13,9 @@ from face3d.morphable_file import MorphableArrays
 from face3d.types import ScaledOrthography
 from tests.toy_views import toy_model, toy_photos, toy_views
 from train.augment import PLAIN, AugmentConfig, augment
-from train.fit import fit_points, point_basis
+from train.fit import Fit, fit_points, point_basis
 from train.labels import person_of, read_labels
-from train.photos import load_photos
+from train.photos import load_photos, true_yaw_deg, turn_far
 from train.profiling import apparent_yaw_deg, border_loop, ring_triangles, to_model_mm, turn, view_of
 from train.profiling import project as project_numpy
 from train.supervision import Supervisor, texel_vertices
@@ -58,6 +58,41 @@ def test_fit_is_robust_to_outliers() -> None:
     clean[::20] = False
     placed = (fit.pose.scale[:, None, None] * basis.mean @ fit.pose.rotation.mT)[..., :2] + fit.pose.translation_px
     assert float((placed - flat)[:, clean].norm(dim=-1).mean()) < 2.0
+
+
+def test_fit_holds_a_rotation_that_is_given() -> None:
+    """With the true rotation held, scale, translation and shape follow; with a wrong one the fit is worse."""
+    model = MorphableModel.random(2)
+    corners = model.triangles
+    basis = point_basis(model, corners, torch.full((len(corners), 3), 1 / 3))
+    true = torch.from_numpy(turn(np.diag([1.0, -1.0, -1.0]), 40.0, 5.0)).float()[None]
+    pose = ScaledOrthography(true, torch.tensor([1.3]), torch.tensor([[50.0, 60.0]]))
+    points_px = project(basis.mean[None], pose)[..., :2]
+    fit = fit_points(basis, model.expression_std, points_px, rotation=true)
+    torch.testing.assert_close(fit.pose.rotation, true)
+    torch.testing.assert_close(fit.pose.scale, pose.scale, rtol=1e-3, atol=0)
+    torch.testing.assert_close(fit.pose.translation_px, pose.translation_px, rtol=0, atol=0.05)
+    wrong = torch.from_numpy(turn(np.diag([1.0, -1.0, -1.0]), 10.0, 5.0)).float()[None]
+    assert float(fit_points(basis, model.expression_std, points_px, rotation=wrong).rms_mm) > 3 * float(fit.rms_mm)
+
+
+def test_only_large_yaws_are_corrected() -> None:
+    assert [true_yaw_deg(yaw) for yaw in (0.0, 20.0, -31.0)] == [0.0, 20.0, -31.0]
+    assert true_yaw_deg(51.0) == pytest.approx(57.2) and true_yaw_deg(-51.0) == pytest.approx(-57.2)
+    frontal = np.diag([1.0, -1.0, -1.0])
+    rotation = torch.from_numpy(np.stack([frontal, turn(frontal, -51.0, 0.0)])).float()
+    pose = ScaledOrthography(rotation, torch.ones(2), torch.zeros(2, 2))
+    fit = Fit(torch.zeros(2, 3), torch.zeros(2, 2), pose, torch.ones(2))
+
+    def refit(rows: torch.Tensor, held: torch.Tensor) -> Fit:
+        assert rows.tolist() == [1]
+        again = ScaledOrthography(held, torch.full((1,), 2.0), torch.zeros(1, 2))
+        return Fit(torch.ones(1, 3), torch.ones(1, 2), again, torch.full((1,), 0.5))
+
+    turned = turn_far(fit, refit)
+    assert apparent_yaw_deg(turned.pose.rotation[1].numpy()) == pytest.approx(-57.2, abs=0.01)
+    assert turned.pose.scale.tolist() == [1.0, 2.0] and turned.identity[:, 0].tolist() == [0.0, 1.0]
+    assert turned.rms_mm.tolist() == [1.0, 0.5]
 
 
 def test_turn_reaches_the_yaw_asked_for() -> None:

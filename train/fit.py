@@ -67,6 +67,18 @@ def _solve_coefficients(
     return torch.linalg.solve(normal, right)
 
 
+def _pose(shape: Tensor, points_px: Tensor, weights: Tensor, rotation: Tensor | None) -> ScaledOrthography:
+    """The pose that brings the shape to the points; least squares in scale and translation for a known rotation."""
+    if rotation is None:
+        return orthography_from_points_2d(shape, points_px, weights)
+    flat = (shape @ rotation.transpose(1, 2))[..., :2]
+    share = (weights / weights.sum(1, keepdim=True))[..., None]
+    flat_middle, middle = (share * flat).sum(1, keepdim=True), (share * points_px).sum(1, keepdim=True)
+    flat = flat - flat_middle
+    scale = (share * flat * (points_px - middle)).sum((1, 2)) / (share * flat.square()).sum((1, 2))
+    return ScaledOrthography(rotation, scale, (middle - scale[:, None, None] * flat_middle)[:, 0])
+
+
 def fit_points(
     basis: PointBasis,
     expression_std: Float[Tensor, " E"],
@@ -74,10 +86,12 @@ def fit_points(
     sigma_mm: float = 1.5,
     rounds: int = 8,
     centre: Float[Tensor, " C"] | None = None,
+    rotation: Float[Tensor, "B 3 3"] | None = None,
 ) -> Fit:
     """Fit to 2D points (pixel centres at integers). Points whose residual is far beyond sigma lose their weight.
 
-    `centre` (K+E,) are the coefficients that the prior pulls to; None: the mean face."""
+    `centre` (K+E,) are the coefficients that the prior pulls to; None: the mean face. A `rotation` that is given is
+    held."""
     batch, identities = len(points_px), len(basis.identity)
     prior = torch.cat([torch.ones(identities), expression_std])
     centre = torch.zeros(len(prior)) if centre is None else centre
@@ -85,7 +99,7 @@ def fit_points(
     weights = torch.ones(points_px.shape[:2])
     for _ in range(rounds):
         shape = _points(basis, coefficients[:, :identities], coefficients[:, identities:])
-        pose = orthography_from_points_2d(shape, points_px, weights)
+        pose = _pose(shape, points_px, weights, rotation)
         coefficients = _solve_coefficients(basis, (centre, prior), pose, points_px, weights / sigma_mm**2)
         shape = _points(basis, coefficients[:, :identities], coefficients[:, identities:])
         flat = pose.scale[:, None, None] * (shape @ pose.rotation.transpose(1, 2))[..., :2]

@@ -133,7 +133,8 @@ class Turner:
             rotation = turn(own.rotation, yaw + rng.normal(0, 6), rng.normal(0, 4))
         else:
             side = np.sign(yaw) if rng.random() < min(1.0, abs(yaw) / 15) else rng.choice([-1.0, 1.0])
-            rotation = turn(own.rotation, float(side * rng.uniform(0, LARGEST_YAW_DEG)), rng.normal(0, 9))
+            least = max(0.0, 1.5 * (abs(yaw) - 20))  # what a photo hides, it cannot show
+            rotation = turn(own.rotation, float(side * rng.uniform(least, LARGEST_YAW_DEG)), rng.normal(0, 9))
         fitted = self.vertices_mm(photo.identity, photo.expression)
         identity, vertices_mm = photo.identity, fitted
         if rng.random() < other_face:
