@@ -15,6 +15,8 @@ from face3d.camera import project
 from face3d.checkpoint import load_weights
 from face3d.losses import coefficient_prior, point_distance
 from face3d.morphable import MorphableModel
+from face3d.networks.backbone import Features
+from face3d.networks.pgn import PositionMap
 from face3d.networks.regressor import RegressorConfig
 from face3d.reconstruct import FaceNetworks, build_regressor, empty_pgn, pgn_config
 from train.config import Inputs, OptimiserConfig, TrainConfig
@@ -70,7 +72,7 @@ class SingleTask:
         networks.pgn.eval()
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            maps, features = networks.pgn(crops)
+            maps, features = self._frozen(crops)
             found_px, deviation_px = networks.pgn.landmarks(maps)
             offsets = networks.shape_offsets_cm(maps, found_px, deviation_px)
         identity, expression = networks.regressor(features, offsets)
@@ -89,6 +91,13 @@ class SingleTask:
         loss = config.landmark_weight * landmark + config.shape_weight * distance + config.prior_weight * prior
         loss = loss + config.neutral_weight * neutral
         return {"loss": loss, "landmark": landmark, "shape_mm": distance, "neutral_mm": neutral, "prior": prior}
+
+    def _frozen(self, crops: Tensor) -> tuple[PositionMap, Features]:
+        """The PGN's maps and features; bf16 where the run is, results in float32."""
+        mixed = self.config.precision == "bf16-mixed"
+        with torch.autocast(crops.device.type, torch.bfloat16, enabled=mixed):
+            maps, features = self.model.pgn(crops)
+        return maps, Features(*(level.float() for level in features))
 
     def _neutral_distance_mm(self, identity: Tensor, batch: Batch) -> Tensor:
         still = torch.zeros_like(batch["expression"])

@@ -30,8 +30,8 @@ from train.profiling import (
 )
 
 SIZE = 160
-LARGEST_YAW_DEG = 105.0
-PLAIN_BACKGROUND = 0.15
+LARGEST_YAW_DEG = 110.0
+PLAIN_BACKGROUND = 0.3
 OTHER_FACE_DEVIATION = 0.8  # of each identity coefficient, in standard deviations of the prior
 log = logging.getLogger(__name__)
 
