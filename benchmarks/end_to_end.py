@@ -28,7 +28,7 @@ def run(quick: bool) -> list[Timing]:
     steps = {
         "photo to face, no texture": partial(model, photo, texture=False),
         "  detect": partial(model.detector, photo),
-        "  landmarks (to crop again)": partial(_inference, model.networks.landmarks, crop),
+        "  landmarks (to crop again)": partial(_inference, model.networks.look, crop),
         "  networks, shape and pose": partial(_inference, model.networks, crop),
         "texture 512 x 512": partial(extract_texture, photo, face.vertices_px, model.model),
         "overlay": partial(face.overlay, photo),

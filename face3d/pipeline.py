@@ -49,8 +49,8 @@ class Networks(Protocol):
     passes: int
     least_confidence: float  # mean over the landmarks; detections below it are no faces
 
-    def landmarks(self, crops: Tensor) -> Tensor:
-        """Landmarks (B, 68, 3) alone, to crop again."""
+    def look(self, crops: Tensor) -> Any:
+        """Only `landmarks_px` (B, 68, 3) and `landmarks_confidence` (B, 68), to judge a crop and to crop again."""
 
     def __call__(self, crops: Tensor) -> Any:
         """FaceEstimate of (B, 3, crop_size, crop_size) crops in [0, 1]."""
@@ -153,19 +153,29 @@ class Reconstructor:
         """Run the networks on up to CHUNK faces, and add each to the results of its photo.
 
         Detections are cropped again around their landmarks; boxes that the caller gave are taken as they are. The
-        networks' confidence is a second opinion on detections: what has no landmarks is no face."""
+        networks' confidence is a second opinion on detections, at every look: what has no landmarks is no face."""
         around = [face.box.reshape(2, 2) for face in faces]
         for _ in range(self.networks.passes - 1 if any(face.detected for face in faces) else 0):
             T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
-            found = self.networks.landmarks(self._crops(faces, T_crop_from_photo))
-            moved = _moved(np.linalg.inv(T_crop_from_photo), found)
+            look = self.networks.look(self._crops(faces, T_crop_from_photo))
+            moved = _moved(np.linalg.inv(T_crop_from_photo), look.landmarks_px)
             around = [new if face.detected else old for face, old, new in zip(faces, around, moved, strict=True)]
+            sure = self._sure(faces, look)
+            faces, around = [faces[i] for i in sure], [around[i] for i in sure]
+        if not faces:
+            return
         T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
-        T_photo_from_crop = np.linalg.inv(T_crop_from_photo)
         estimate = self.networks(self._crops(faces, T_crop_from_photo))
-        for face, result in zip(faces, self._in_photo(faces, estimate, T_photo_from_crop, texture), strict=True):
-            if not face.detected or result.landmarks_confidence.mean() >= self.networks.least_confidence:
-                results[face.photo_index].append(result)
+        reconstructions = self._in_photo(faces, estimate, np.linalg.inv(T_crop_from_photo), texture)
+        for i in self._sure(faces, estimate):
+            results[faces[i].photo_index].append(reconstructions[i])
+
+    def _sure(self, faces: list[_Face], seen: Any) -> list[int]:
+        """Which of the faces the caller gave, or have landmarks that the networks are sure enough of."""
+        confidence = _array(seen.landmarks_confidence).mean(axis=1)
+        return [
+            i for i, face in enumerate(faces) if not face.detected or confidence[i] >= self.networks.least_confidence
+        ]
 
     def _crop_transform(self, points_px: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "3 3"]:
         centre_px, side_px = square_around(points_px, self.networks.crop_factor)

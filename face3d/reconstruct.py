@@ -23,7 +23,7 @@ from face3d.types import ScaledOrthography
 
 CROP_FACTOR = 1.42
 PASSES = 2
-LEAST_CONFIDENCE = 0.17  # mean over the landmarks: crops of anything but faces lie below
+LEAST_CONFIDENCE = 0.18  # mean over the landmarks: crops of anything but faces lie below
 SHAPE_TEXELS = 13  # texels along a side of the map that the regressor sees
 _MM_PER_CM = 10.0
 
@@ -40,6 +40,13 @@ class FaceEstimate(NamedTuple):
     vertices_mm: Float[Tensor, "B V 3"]
     pose: ScaledOrthography
     vertices_px: Float[Tensor, "B V 3"]
+
+
+class Look(NamedTuple):
+    """A first look at crops: landmarks (crop px, depth px) and their confidence in (0, 1)."""
+
+    landmarks_px: Float[Tensor, "B L 3"]
+    landmarks_confidence: Float[Tensor, "B L"]
 
 
 class FaceNetworks(nn.Module):
@@ -85,9 +92,13 @@ class FaceNetworks(nn.Module):
         """The configuration that `load` reads, as JSON values."""
         return {"pgn": asdict(self.pgn.config), "regressor": asdict(self.regressor.config)}
 
-    def landmarks(self, crops: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B L 3"]:
-        """The PGN's landmarks alone (crop px, depth px), not averaged with the mirror image's: enough to crop again."""
-        return self.pgn.landmarks(self.pgn(crops)[0])[0]
+    def look(self, crops: Float[Tensor, "B 3 S S"]) -> Look:
+        """The PGN's landmarks alone, not averaged with the mirror image's: enough to judge a crop and to crop again."""
+        landmarks_px, deviation_px = self.pgn.landmarks(self.pgn(crops)[0])
+        return Look(landmarks_px, self._confidence(deviation_px))
+
+    def _confidence(self, deviation_px: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        return 1 / (1 + deviation_px * (128 / self.crop_size))
 
     def maps(self, crops: Float[Tensor, "B 3 S S"]) -> tuple[PositionMap, Features]:
         """Position maps averaged over the crop and its mirror image, and the crop's own features."""
@@ -111,7 +122,7 @@ class FaceNetworks(nn.Module):
             position_map_px=maps.position_px,
             position_log_variance=maps.log_variance,
             landmarks_px=landmarks_px,
-            landmarks_confidence=1 / (1 + deviation_px * (128 / self.crop_size)),
+            landmarks_confidence=self._confidence(deviation_px),
             identity=identity,
             expression=expression,
             vertices_mm=vertices_mm,

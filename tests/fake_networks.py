@@ -34,8 +34,8 @@ class FakeNetworks:
         self.batch_sizes: list[int] = []
         self.crops: list[Tensor] = []
 
-    def landmarks(self, crops: Tensor) -> Tensor:
-        return self(crops).landmarks_px
+    def look(self, crops: Tensor) -> FakeEstimate:
+        return self(crops)
 
     def __call__(self, crops: Tensor) -> FakeEstimate:
         count = len(crops)

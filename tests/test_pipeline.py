@@ -197,3 +197,10 @@ def test_given_boxes_are_not_cropped_again() -> None:
     model = fake_reconstructor([BOX], passes=2)
     model(noise_photo(), boxes=[BOX])
     assert isinstance(model.networks, FakeNetworks) and model.networks.batch_sizes == [1]
+
+
+def test_what_a_first_look_rejects_is_not_looked_at_again() -> None:
+    model = fake_reconstructor([BOX, BOX], passes=2)
+    model.networks.least_confidence = 0.95
+    assert model(noise_photo()) == []
+    assert isinstance(model.networks, FakeNetworks) and model.networks.batch_sizes == [2]

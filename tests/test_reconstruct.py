@@ -55,10 +55,13 @@ def test_mirrored_crops_give_mirrored_faces(model: MorphableModel) -> None:
     torch.testing.assert_close(mirrored.log_variance.flip(2), plain.log_variance)
 
 
-def test_landmarks_alone_are_those_of_the_plain_crop(model: MorphableModel) -> None:
+def test_a_first_look_is_that_of_the_plain_crop(model: MorphableModel) -> None:
     networks, crops = networks_of(model), torch.rand(2, 3, 64, 64)
     maps, _ = networks.pgn(crops)
-    torch.testing.assert_close(networks.landmarks(crops), networks.pgn.landmarks(maps)[0])
+    look = networks.look(crops)
+    landmarks_px, deviation_px = networks.pgn.landmarks(maps)
+    torch.testing.assert_close(look.landmarks_px, landmarks_px)
+    torch.testing.assert_close(look.landmarks_confidence, 1 / (1 + deviation_px * 128 / 64))
 
 
 def test_shape_offsets_do_not_depend_on_the_pose(model: MorphableModel) -> None:

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 import typer
 from typer.testing import CliRunner
 
 from face3d.checkpoint import asset_path, load_weights, save_weights
-from train.export import main, portable, summary
+from train.export import main, mean_state, portable, summary
 
 
 def test_commands_lose_the_folders_of_the_machine() -> None:
@@ -37,3 +38,14 @@ def test_export_writes_weights_card_and_manifest(tmp_path: Path) -> None:
     assert card["description"] == "toy" and [part["steps"] for part in card["runs"]] == [7, 7]
     assert load_weights(asset_path("net.safetensors", out.parent))[1]["stage"] == "pgn"
     assert out.stat().st_mode & 0o044
+
+
+def test_weights_of_several_runs_are_averaged(tmp_path: Path) -> None:
+    for name, value in (("one", 1.0), ("two", 3.0)):
+        state = {"a": torch.full((2,), value), "count": torch.tensor([7])}
+        save_weights(tmp_path / name / "weights.safetensors", state, {"stage": "detector"})
+    mean = mean_state([tmp_path / "one", tmp_path / "two"])
+    assert mean["a"].tolist() == [2.0, 2.0] and mean["count"].tolist() == [7]
+    save_weights(tmp_path / "two" / "weights.safetensors", {"b": torch.ones(1)}, {"stage": "detector"})
+    with pytest.raises(ValueError, match="different names"):
+        mean_state([tmp_path / "one", tmp_path / "two"])

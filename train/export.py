@@ -8,7 +8,9 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
+from torch import Tensor
 
 from face3d.checkpoint import load_weights, save_weights, write_manifest
 
@@ -58,15 +60,29 @@ def card(runs: list[Path], description: str, figures: list[Path]) -> dict[str, A
     }
 
 
+def mean_state(runs: list[Path]) -> dict[str, Tensor]:
+    """Mean of the weights of runs that went on from one another (Wortsman et al., "Model soups", ICML 2022)."""
+    states = [load_weights(run / "weights.safetensors")[0] for run in runs]
+    first = states[0]
+    if any(state.keys() != first.keys() for state in states):
+        raise ValueError(f"the weights of {', '.join(map(str, runs))} have different names: expected one network")
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in first.items()
+    }
+
+
 def main(
     run: Annotated[Path, typer.Argument(help="run folder of a stage", exists=True)],
     output: Annotated[Path, typer.Option("--output", "-o", help="weights to write, .safetensors")],
     description: Annotated[str, typer.Option(help="what it was learned from")],
     earlier: Annotated[list[Path] | None, typer.Option(help="runs it builds on, first to last", exists=True)] = None,
     figures: Annotated[list[Path] | None, typer.Option(help="JSON of `python -m eval`", exists=True)] = None,
+    mean_with: Annotated[list[Path] | None, typer.Option(help="runs to average the weights with", exists=True)] = None,
 ) -> None:
     """Export a run's weights with a model card."""
-    state, meta = load_weights(run / "weights.safetensors")
+    _, meta = load_weights(run / "weights.safetensors")
+    state = mean_state([run, *(mean_with or [])])
     save_weights(output, state, meta)
     output.chmod(0o644)
     text = json.dumps(card([*(earlier or []), run], description, figures or []), indent=1) + "\n"
