@@ -162,8 +162,8 @@ class Reconstructor:
             around = [new if face.detected else old for face, old, new in zip(faces, around, moved, strict=True)]
             sure = self._sure(faces, look)
             faces, around = [faces[i] for i in sure], [around[i] for i in sure]
-        if not faces:
-            return
+            if not faces:
+                return
         T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
         estimate = self.networks(self._crops(faces, T_crop_from_photo))
         reconstructions = self._in_photo(faces, estimate, np.linalg.inv(T_crop_from_photo), texture)

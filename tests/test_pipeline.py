@@ -199,8 +199,9 @@ def test_given_boxes_are_not_cropped_again() -> None:
     assert isinstance(model.networks, FakeNetworks) and model.networks.batch_sizes == [1]
 
 
-def test_what_a_first_look_rejects_is_not_looked_at_again() -> None:
-    model = fake_reconstructor([BOX, BOX], passes=2)
+@pytest.mark.parametrize("passes", [2, 3])
+def test_what_a_first_look_rejects_is_not_looked_at_again(passes: int) -> None:
+    model = fake_reconstructor([BOX, BOX], passes=passes)
     model.networks.least_confidence = 0.95
     assert model(noise_photo()) == []
     assert isinstance(model.networks, FakeNetworks) and model.networks.batch_sizes == [2]
