@@ -11,7 +11,7 @@ from tests.toy_views import toy_model, toy_photos, toy_views
 from train.augment import PLAIN
 from train.fresh import Drawer, FreshBatches, Mix, choose_batches, choose_held_out
 from train.photos import load_photos
-from train.profiling import project
+from train.profiling import landmarks_of, project, vertices_of
 from train.view_batches import ViewBatches
 from train.views import Turner
 
@@ -69,7 +69,8 @@ def test_another_head_has_the_photos_expression_and_its_own_shape(model_path: Pa
     np.testing.assert_array_equal(own.identity, turner.photos.identity[0])
     assert float(np.abs(other.identity - own.identity).mean()) > 0.2
     np.testing.assert_array_equal(other.expression, own.expression)
-    marks = project(turner.landmarks_mm(turner.vertices_mm(other.identity, other.expression)), other.pose)[:, :2]
+    shape_mm = vertices_of(model, other.identity, other.expression)
+    marks = project(landmarks_of(model, shape_mm), other.pose)[:, :2]
     centre = (marks.min(0) + marks.max(0)) / 2
     np.testing.assert_allclose(centre, (other.image.shape[0] - 1) / 2, atol=1e-3)  # its labels fit its picture
 

@@ -27,9 +27,11 @@ from train.profiling import (
     Pose,
     apparent_yaw_deg,
     border_loop,
+    landmarks_of,
     project,
     ring_triangles,
     turn,
+    vertices_of,
     view_of,
     with_rings,
 )
@@ -101,8 +103,7 @@ class ClipDrawer:
             raise ValueError(f"{frames} frames have no flow between them: ask for at least 2")
         from_photo = self.turner is not None and bool(len(self.rows)) and rng.random() < photo_share
         identity, ends, yaw, skin = self._photographed(rng) if from_photo else self._drawn(rng)
-        fixed = self.model.mean + np.tensordot(identity, self.model.identity_basis, 1)
-        first, last = (fixed + np.tensordot(end, self.model.expression_basis, 1) for end in ends)
+        first, last = (vertices_of(self.model, identity, end) for end in ends)
         share = np.cumsum(rng.uniform(0.4, 1.6, frames - 1))
         share = np.concatenate([[0.0], share / share[-1] * rng.uniform(0.2, 1.0)])
         shapes = [first + part * (last - first) for part in share]
@@ -110,9 +111,7 @@ class ClipDrawer:
         posed = [project(shape, pose) for shape, pose in zip(shapes, poses, strict=True)]
         placed = [with_rings(p, self.loop, pose.scale).astype(np.float32) for p, pose in zip(posed, poses, strict=True)]
         triangles = self.triangles[: len(self.triangles) if rng.random() < 0.85 else len(self.model.triangles)]
-        corners = [points[self.model.triangles[self.model.landmark_triangles]] for points in posed]
-        weights = self.model.landmark_barycentric[..., None]
-        landmarks = np.stack([(corner * weights).sum(1)[:, :2] for corner in corners])
+        landmarks = np.stack([landmarks_of(self.model, points)[:, :2] for points in posed])
         return FaceClip(self._scene(rng, placed, triangles, skin, size, config), landmarks)
 
     def _drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], float, Skin]:
@@ -138,7 +137,7 @@ class ClipDrawer:
         """The same of a photo: its own expression, then another one."""
         assert self.turner is not None and self.generator is not None
         photo = self.turner.photo(int(rng.choice(self.rows)))
-        fitted = self.turner.vertices_mm(photo.identity, photo.expression)
+        fitted = vertices_of(self.model, photo.identity, photo.expression)
         source = with_rings(project(fitted, photo.pose), self.loop, photo.pose.scale)[:, :2].astype(np.float32)
         change = rng.uniform(0.3, 0.8) * (self.generator.coefficients(rng)[1] - photo.expression)
         yaw = apparent_yaw_deg(photo.pose.rotation) + rng.normal(0, 10)
@@ -147,9 +146,7 @@ class ClipDrawer:
 
     def _poses(self, rng: np.random.Generator, shapes: Sequence[np.ndarray], yaw: float, size: int) -> list[Pose]:
         """Smooth motion: turning about the three axes, moving, coming nearer; mostly slow, at times fast."""
-        middle = shapes[len(shapes) // 2]
-        corners = middle[self.model.triangles[self.model.landmark_triangles]]
-        landmarks = (corners * self.model.landmark_barycentric[..., None]).sum(1)
+        landmarks = landmarks_of(self.model, shapes[len(shapes) // 2])
         pitch, roll = rng.normal(0, 10), rng.normal(0, 8)
         base = view_of(landmarks, turn(FRONTAL, yaw, pitch), size)
         scale, pace = base.scale * float(np.exp(rng.normal(0, 0.15))), float(np.exp(rng.normal(0, 0.7)))

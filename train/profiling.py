@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from face3d.morphable_file import MorphableArrays
 from face3d.rasterise_numba import interpolate_numpy, rasterise_numpy
 
 RINGS = ((1.12, 20.0), (1.35, 55.0), (2.0, 90.0))  # outwards factor, millimetres back
@@ -22,6 +23,18 @@ class Pose(NamedTuple):
     rotation: np.ndarray
     scale: float
     translation_px: np.ndarray
+
+
+def vertices_of(model: MorphableArrays, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    """The mesh (V,3) mm of coefficients."""
+    moved = np.tensordot(identity, model.identity_basis, 1)
+    return model.mean + moved + np.tensordot(expression, model.expression_basis, 1)
+
+
+def landmarks_of(model: MorphableArrays, vertices: np.ndarray) -> np.ndarray:
+    """The 68 landmarks (68,C) of a mesh (V,C), in its frame and unit."""
+    corners = vertices[model.triangles[model.landmark_triangles]]
+    return (corners * model.landmark_barycentric[..., None]).sum(1)
 
 
 def border_loop(grid: np.ndarray) -> np.ndarray:

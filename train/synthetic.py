@@ -14,7 +14,17 @@ import numpy as np
 from face3d.morphable_file import MorphableArrays
 from face3d.rasterise_numba import interpolate_numpy, rasterise_numpy
 from train.photos import Photos, load_photos
-from train.profiling import RINGS, border_loop, project, ring_triangles, turn, view_of, with_rings
+from train.profiling import (
+    RINGS,
+    border_loop,
+    landmarks_of,
+    project,
+    ring_triangles,
+    turn,
+    vertices_of,
+    view_of,
+    with_rings,
+)
 from train.views import PLAIN_BACKGROUND, SIZE, View, labels_of, plain_background, save_views
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
@@ -42,22 +52,12 @@ class Generator:
             expression[rng.integers(len(expression))] += rng.uniform(0, 0.8)
         return identity.astype(np.float32), expression.clip(-0.5, 1.2).astype(np.float32)
 
-    def shape_mm(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """(V,3) mm."""
-        moved = np.tensordot(identity, self.model.identity_basis, 1)
-        return self.model.mean + moved + np.tensordot(expression, self.model.expression_basis, 1)
-
-    def colours(self, rng: np.random.Generator) -> np.ndarray:
-        """Albedo (V + rings, 3) in 0..1 of a random person."""
-        return random_colours(self.model, self.loop, rng)
-
     def draw(self, rng: np.random.Generator) -> View:
         """One picture of one person."""
         identity, expression = self.coefficients(rng)
-        shape = self.shape_mm(identity, expression)
+        shape = vertices_of(self.model, identity, expression)
         rotation = turn(FRONTAL, float(rng.uniform(-110, 110)), float(rng.normal(0, 15)))
-        corners = shape[self.model.triangles[self.model.landmark_triangles]]
-        pose = view_of((corners * self.model.landmark_barycentric[..., None]).sum(1), rotation, SIZE)
+        pose = view_of(landmarks_of(self.model, shape), rotation, SIZE)
         placed = with_rings(project(shape, pose), self.loop, pose.scale).astype(np.float32)
         return View(self._render(placed, rng), identity, expression, pose)
 
@@ -65,7 +65,7 @@ class Generator:
         hair_or_bald = len(self.triangles) if rng.random() < 0.8 else len(self.model.triangles)
         triangles = self.triangles[:hair_or_bald]
         normals = vertex_normals(placed, triangles)
-        lit = self.colours(rng) * shading(normals, rng)
+        lit = random_colours(self.model, self.loop, rng) * shading(normals, rng)
         fragments = rasterise_numpy(placed, triangles, (SIZE, SIZE))
         seen = 255 * interpolate_numpy(lit.astype(np.float32), triangles, fragments)
         seen += (

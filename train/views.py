@@ -20,11 +20,13 @@ from train.profiling import (
     Pose,
     apparent_yaw_deg,
     border_loop,
+    landmarks_of,
     project,
     render_turned,
     ring_triangles,
     to_model_mm,
     turn,
+    vertices_of,
     view_of,
     with_rings,
 )
@@ -111,16 +113,6 @@ class Turner:
         pose = Pose(photos.rotation[row], float(photos.scale[row]), photos.translation_px[row])
         return View(np.asarray(photos.images[row]), photos.identity[row], photos.expression[row], pose)
 
-    def vertices_mm(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """The mesh (V,3) of coefficients."""
-        moved = np.tensordot(identity, self.model.identity_basis, 1)
-        return self.model.mean + moved + np.tensordot(expression, self.model.expression_basis, 1)
-
-    def landmarks_mm(self, vertices_mm: np.ndarray) -> np.ndarray:
-        """The 68 landmarks (68,3) of a mesh."""
-        corners = vertices_mm[self.model.triangles[self.model.landmark_triangles]]
-        return (corners * self.model.landmark_barycentric[..., None]).sum(1)
-
     def draw(self, row: int, rng: np.random.Generator, other_face: float = 0.0) -> View:
         """One view: a third near the photo's own pose, the others turned in depth, to the side that is seen.
 
@@ -135,13 +127,13 @@ class Turner:
             side = np.sign(yaw) if rng.random() < min(1.0, abs(yaw) / 15) else rng.choice([-1.0, 1.0])
             least = max(0.0, 1.5 * (abs(yaw) - 20))  # what a photo hides, it cannot show
             rotation = turn(own.rotation, float(side * rng.uniform(least, LARGEST_YAW_DEG)), rng.normal(0, 9))
-        fitted = self.vertices_mm(photo.identity, photo.expression)
+        fitted = vertices_of(self.model, photo.identity, photo.expression)
         identity, vertices_mm = photo.identity, fitted
         if rng.random() < other_face:
             moved = identity + rng.normal(0, OTHER_FACE_DEVIATION, len(identity))
             identity = moved.clip(-2.8, 2.8).astype(np.float32)
-            vertices_mm = self.vertices_mm(identity, photo.expression)
-        pose = view_of(self.landmarks_mm(vertices_mm), rotation, SIZE)
+            vertices_mm = vertices_of(self.model, identity, photo.expression)
+        pose = view_of(landmarks_of(self.model, vertices_mm), rotation, SIZE)
         source_px = with_rings(project(fitted, own), self.loop, own.scale)[:, :2]
         shape_mm = to_model_mm(with_rings(project(vertices_mm, own), self.loop, own.scale), own)
         placed = project(shape_mm, pose)

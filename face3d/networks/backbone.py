@@ -182,8 +182,8 @@ _MOBILENET_FUSED = ((1, 96, 32), (2, 128, 64), (3, 256, 96), (2, 384, 160))
 
 
 def mobilenet_fused(width: float = 1.0) -> Backbone:
-    """Seven times the arithmetic of MobileNetV3-small in about its time: full convolutions keep a CPU busy, depthwise
-    ones wait for memory.
+    """Seven times the arithmetic of MobileNetV3-small. A training step takes two thirds of its time in bf16 on a CPU
+    with matrix units, 1.3 times as long in float32: full convolutions keep a CPU busy, depthwise ones wait for memory.
 
     1,928,416 parameters at width 1; channels (64, 96, 576)."""
     inputs = round_channels(32 * width)
