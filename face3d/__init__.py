@@ -9,6 +9,7 @@ geometry, camera, image, mesh, pose, morphable     the differentiable mathematic
 rasterise, render, shading, texture                pictures of meshes, and textures from pictures
 networks, detect, reconstruct                      what is learned
 pipeline, reconstruction, overlay, export, io, cli from a photo to files
+warping, flow_*, optical_flow                      optical flow between two frames, and its files
 
 Importing face3d is cheap: torch is loaded when a public name is first used.
 """

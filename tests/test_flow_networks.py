@@ -9,28 +9,17 @@ from torch import Tensor
 from face3d.networks.cost_volume import cost_volume, unit_features
 from face3d.networks.flow import DDFLOW, SELFLOW, SMALL, FlowConfig, FlowNetwork, Flows
 from face3d.warping import warp_by_flow
+from tests.flow_weights import THREE, TINY, lively_network
 
-TINY = FlowConfig(frames=2, pyramid=(8, 12, 16), decoder=(16, 12), context=(12, 8), dilations=(1, 2), radius=2)
 VARIANTS = {
     "absolute": TINY,
     "residual": replace(TINY, residual_decoder=True, residual_context=True),
     "shared": replace(TINY, residual_decoder=True, residual_context=True, shared_width=10),
     "products": replace(TINY, cosine_cost=False, unit_features=True),
     "no_context": replace(TINY, context=(), dilations=(), residual_context=True),
-    "three_frames": replace(TINY, frames=3),
+    "three_frames": THREE,
     "three_frames_shared": replace(TINY, frames=3, residual_decoder=True, shared_width=10),
 }
-
-
-def lively(config: FlowConfig) -> FlowNetwork:
-    """A network whose flow is of a few pixels, as a trained one's is."""
-    torch.manual_seed(0)
-    network = FlowNetwork(config)
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, torch.nn.Conv2d) and layer.out_channels == 2:
-                layer.weight.mul_(100)
-    return network
 
 
 def slow_cost_volume(a: Tensor, b: Tensor, radius: int, normalise: bool) -> Tensor:
@@ -103,7 +92,7 @@ def test_a_fresh_network_hardly_moves_anything(preset: FlowConfig) -> None:
 @pytest.mark.parametrize("size", [(16, 24), (17, 9), (5, 31)])
 def test_flow_has_the_size_of_the_frames(config: FlowConfig, size: tuple[int, int]) -> None:
     height, width = size
-    flows = lively(config)(torch.rand(2, config.frames, 3, height, width))
+    flows = lively_network(config)(torch.rand(2, config.frames, 3, height, width))
     quarter = (2, 2, (height + 3) // 4, (width + 3) // 4)
     assert [tuple(flow.shape) for flow in flows] == [(2, 2, height, width)] * 2 + [quarter] * 2
     assert all(flow.isfinite().all() for flow in flows)
@@ -111,7 +100,7 @@ def test_flow_has_the_size_of_the_frames(config: FlowConfig, size: tuple[int, in
 
 def test_padding_is_cut_back_where_it_was_added() -> None:
     """The flow of a small frame is that of the frame extended by its border, at the same pixels."""
-    network, frames = lively(VARIANTS["residual"]).eval(), torch.rand(1, 2, 3, 13, 18)
+    network, frames = lively_network(VARIANTS["residual"]).eval(), torch.rand(1, 2, 3, 13, 18)
     extended = torch.nn.functional.pad(frames[0], (0, 6, 0, 3), mode="replicate")[None]
     with torch.inference_mode():
         small, large = network(frames), network(extended)
@@ -121,7 +110,7 @@ def test_padding_is_cut_back_where_it_was_added() -> None:
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_reversed_time_exchanges_the_flows(config: FlowConfig) -> None:
-    network, frames = lively(config).eval(), torch.rand(2, config.frames, 3, 16, 24)
+    network, frames = lively_network(config).eval(), torch.rand(2, config.frames, 3, 16, 24)
     with torch.inference_mode():
         flows, reversed_flows = network(frames), network(frames.flip(1))
     for got, expected in zip(reversed_flows, (flows[1], flows[0], flows[3], flows[2]), strict=True):
@@ -131,7 +120,7 @@ def test_reversed_time_exchanges_the_flows(config: FlowConfig) -> None:
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_memory_order_changes_nothing(config: FlowConfig) -> None:
-    network, frames = lively(config).eval(), torch.rand(1, config.frames, 3, 16, 24)
+    network, frames = lively_network(config).eval(), torch.rand(1, config.frames, 3, 16, 24)
     with torch.inference_mode():
         flows = network(frames)
         others = network.to(memory_format=torch.channels_last)(frames)
@@ -141,7 +130,7 @@ def test_memory_order_changes_nothing(config: FlowConfig) -> None:
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_gradients_reach_every_parameter(config: FlowConfig) -> None:
-    network = lively(config)
+    network = lively_network(config)
     flows = network(torch.rand(1, config.frames, 3, 16, 16))
     torch.stack([flow.square().sum() for flow in flows]).sum().backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -149,7 +138,7 @@ def test_gradients_reach_every_parameter(config: FlowConfig) -> None:
 
 
 def test_images_of_a_batch_do_not_meet() -> None:
-    network, frames = lively(VARIANTS["three_frames"]).eval(), torch.rand(3, 3, 3, 16, 16)
+    network, frames = lively_network(VARIANTS["three_frames"]).eval(), torch.rand(3, 3, 3, 16, 16)
     with torch.inference_mode():
         together, alone = network(frames), [network(frame[None]) for frame in frames]
     for index, flow in enumerate(together):

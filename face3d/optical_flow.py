@@ -1,0 +1,129 @@
+"""From two frames to the optical flow between them, both ways, and what each of them does not show of the other."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+
+from face3d.checkpoint import load_weights
+from face3d.io import ImageLike, read_image
+from face3d.networks.flow import FlowConfig, FlowNetwork
+from face3d.pipeline import pick_device
+from face3d.warping import occluded_by_consistency
+
+STAGE = "flow"
+
+
+class OpticalFlow(NamedTuple):
+    """Flow between two frames in their pixels, x right and y down: ``p_2 = p_1 + forward(p_1)``.
+
+    Attributes:
+        forward_px: frame 1 -> frame 2, on the pixels of frame 1.
+        backward_px: frame 2 -> frame 1, on the pixels of frame 2.
+        occluded: pixels of frame 1 that frame 2 does not show: the two flows disagree, or they leave the picture.
+        occluded_backward: pixels of frame 2 that frame 1 does not show.
+    """
+
+    forward_px: Float32[np.ndarray, "H W 2"]
+    backward_px: Float32[np.ndarray, "H W 2"]
+    occluded: Bool[np.ndarray, "H W"]
+    occluded_backward: Bool[np.ndarray, "H W"]
+
+
+class FlowEstimator:
+    """Optical flow, loaded once: ``flow = FlowEstimator("flow.safetensors"); forward_px = flow(a, b).forward_px``.
+
+    Args:
+        weights: a network of two or three frames that `python -m train flow` wrote.
+        device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is a device, else the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: weights that are damaged or of another stage, or a device that is not there.
+    """
+
+    def __init__(self, weights: str | os.PathLike[str], device: str | torch.device | None = None) -> None:
+        self.device = pick_device(device)
+        self.network = load_flow_network(weights).to(self.device)
+
+    @classmethod
+    def from_network(cls, network: FlowNetwork, device: str | torch.device = "cpu") -> "FlowEstimator":
+        """An estimator of a given network, which is moved to the device."""
+        self = cls.__new__(cls)
+        self.device = pick_device(device)
+        self.network = network.to(self.device)
+        return self
+
+    def __call__(self, frame1: ImageLike, frame2: ImageLike, previous: ImageLike | None = None) -> OpticalFlow:
+        """The flow between two frames of one size, which may be any.
+
+        Args:
+            frame1: path, PIL image, or (H, W, 3) uint8 RGB array.
+            frame2: the next frame.
+            previous: the frame before `frame1`. A network of two frames does not need it and does not read it; one of
+                three takes `frame1` in its place where there is none.
+
+        Raises:
+            FileNotFoundError, ValueError: a frame that is missing or cannot be read.
+            ValueError: frames of different sizes.
+        """
+        images = {"frame1": read_image(frame1), "frame2": read_image(frame2)}
+        if previous is not None and self.network.config.frames == 3:
+            images["previous"] = read_image(previous)
+        _check_sizes(images)
+        with torch.inference_mode():
+            both = self._both_ways(_tensors(list(images.values()), self.device))
+            occluded = occluded_by_consistency(both, both.flip(0)).cpu().numpy()
+        forward_px, backward_px = both.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return OpticalFlow(forward_px, backward_px, *occluded)
+
+    def _both_ways(self, frames: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "2 2 H W"]:
+        """Forward and backward flow of (first, second[, previous]).
+
+        Three frames: a network's own backward flow leads to the previous frame, so the pair is also run reversed. The
+        frame on the other side of the second is not known then, and the second stands in for it.
+        """
+        if self.network.config.frames == 2:
+            flows = self.network(frames[None, :2])
+            return torch.cat([flows.forward_px, flows.backward_px])
+        first, second, previous = frames[0], frames[1], frames[2 if len(frames) == 3 else 0]
+        triples = torch.stack([torch.stack([previous, first, second]), torch.stack([second, second, first])])
+        return self.network(triples).forward_px
+
+
+def load_flow_network(weights: str | os.PathLike[str]) -> FlowNetwork:
+    """The network of a weights file of stage "flow", on the CPU. Errors as `FlowEstimator`."""
+    path = os.fspath(weights)
+    state, meta = load_weights(path)
+    if meta.get("stage") != STAGE:
+        raise ValueError(f"{path} holds weights of stage {meta.get('stage')!r}: expected stage {STAGE!r}")
+    try:
+        network = FlowNetwork(flow_config(meta["network"]["config"]))
+        network.load_state_dict(state)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not describe the flow network that it holds: train or fetch it again") from error
+    return network
+
+
+def flow_config(values: Mapping[str, Any]) -> FlowConfig:
+    """A flow network's configuration from its JSON form, where tuples are lists.
+
+    Raises TypeError for an unknown name, ValueError for values that no network has.
+    """
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return FlowConfig(**settings)
+
+
+def _check_sizes(images: Mapping[str, UInt8[np.ndarray, "..."]]) -> None:
+    if len({image.shape for image in images.values()}) > 1:
+        sizes = ", ".join(f"{name} {image.shape[1]} x {image.shape[0]} px" for name, image in images.items())
+        raise ValueError(f"the frames differ in size ({sizes}): cut or scale them to one size first")
+
+
+def _tensors(images: list[np.ndarray], device: torch.device) -> Float[Tensor, "T 3 H W"]:
+    """The frames in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
