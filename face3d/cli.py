@@ -1,4 +1,4 @@
-"""The command line: ``face3d demo`` and ``face3d reconstruct``.
+"""The command line: ``face3d demo``, ``face3d reconstruct`` and ``face3d flow``.
 
 Exit codes: 0 all done, 2 something could not be read or written (or a wrong option), 3 a photo shows no face.
 """
@@ -12,10 +12,11 @@ import typer
 from face3d._version import __version__
 
 if TYPE_CHECKING:
+    from face3d.optical_flow import OpticalFlow
     from face3d.pipeline import Reconstructor
     from face3d.reconstruction import Reconstruction
 else:
-    Reconstructor = Reconstruction = Any  # `face3d --help` must not load torch
+    OpticalFlow = Reconstructor = Reconstruction = Any  # `face3d --help` must not load torch
 
 _OVERLAY_SIDE_PX = 2048
 _DEMO_PHOTO = "astronaut.jpg"
@@ -104,6 +105,65 @@ def reconstruct(
         raise typer.Exit(ExitCode.NO_FACE)
 
 
+@app.command("flow")
+def flow_command(
+    frame1: Annotated[Path, typer.Argument(help="A frame: JPEG, PNG, ...")],
+    frame2: Annotated[Path, typer.Argument(help="The next frame, of the same size.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="NAME.flo, or NAME.png with KITTI's 16 bits.")],
+    weights: Annotated[Path, typer.Option(help="Flow network trained by `python -m train`.")],
+    previous: Annotated[Path | None, typer.Option(help="The frame before FRAME1, for networks of three.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also write the flow as colours: NAME.png.")] = None,
+    occlusion: Annotated[Path | None, typer.Option(help="Also write NAME.png, 255 where FRAME2 hides FRAME1.")] = None,
+    device: _Device = None,
+) -> None:
+    """Optical flow from FRAME1 to FRAME2, in pixels, x right and y down."""
+    outputs = [path for path in (out, picture, occlusion) if path is not None]
+    try:
+        _check_flow_names([path for path in (frame1, frame2, previous) if path is not None], outputs)
+        for path in outputs:
+            _require_writable(path.parent)
+        from face3d.optical_flow import FlowEstimator
+
+        found = FlowEstimator(weights, device)(frame1, frame2, previous)
+        _write_flow(found, out, picture, occlusion)
+    except (OSError, ValueError) as error:
+        _fail(error)
+    share = f"{found.occluded.mean():.1%} of {frame1} occluded"
+    typer.echo(f"{frame1} to {frame2}: {share} -> {', '.join(map(str, outputs))}")
+
+
+def _check_flow_names(frames: list[Path], outputs: list[Path]) -> None:
+    """Kinds of files that can be written, no two of one name, and none that would replace a frame."""
+    kinds = [(".flo", ".png"), *[(".png",)] * (len(outputs) - 1)]
+    for path, known in zip(outputs, kinds, strict=True):
+        if path.suffix.lower() not in known:
+            raise ValueError(f"{path} is to be written: name a file that ends in {' or '.join(known)}")
+    taken = {path.resolve() for path in frames}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is also a frame or another output: give every output a name of its own")
+        taken.add(path.resolve())
+
+
+def _write_flow(found: OpticalFlow, out: Path, picture: Path | None, occlusion: Path | None) -> None:
+    import numpy as np
+
+    from face3d.flow_files import write_flo, write_kitti_flow
+    from face3d.flow_picture import flow_picture
+    from face3d.io import png_bytes, replace_files
+
+    pictures: dict[Path, bytes] = {}
+    if picture is not None:
+        pictures[picture] = png_bytes(flow_picture(found.forward_px))
+    if occlusion is not None:
+        pictures[occlusion] = png_bytes(np.where(found.occluded, 255, 0).astype(np.uint8))
+    if out.suffix.lower() == ".flo":
+        write_flo(out, found.forward_px)
+    else:
+        write_kitti_flow(out, found.forward_px, np.ones_like(found.occluded))
+    replace_files(pictures)
+
+
 def _attempt(
     model: Reconstructor, photo: Path, base: Path, kinds: list[str], texture: bool, overlay: bool
 ) -> int | None:
@@ -172,7 +232,7 @@ def _require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        message = f"cannot write into {folder} ({error.strerror}): choose a folder that can be written with -o"
+        message = f"cannot write into {folder} ({error.strerror}): choose a folder that can be written"
         raise OSError(message) from error
 
 

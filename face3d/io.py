@@ -46,8 +46,8 @@ def read_image(source: ImageLike) -> UInt8[np.ndarray, "H W 3"]:
     raise TypeError(f"image is a {type(source).__name__}: pass a path, a PIL image or an (H, W, 3) uint8 RGB array")
 
 
-def png_bytes(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
-    """The image as a PNG file."""
+def png_bytes(image: UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W"]) -> bytes:
+    """The RGB or grey image as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
