@@ -9,6 +9,7 @@ from eval import tables
 
 if TYPE_CHECKING:
     from eval.method_face3d import Face3d
+    from eval.method_flow import Face3dFlow
     from eval.protocol import Crop
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Protocols of the field, measured.")
@@ -17,6 +18,7 @@ Data = Annotated[Path, typer.Option("--data", help="Folder of the data: the benc
 Weights = Annotated[Path | None, typer.Option(help="Networks written by `python -m train`; else the embedded ones.")]
 Model = Annotated[Path | None, typer.Option(help="Morphable model .npz; else the embedded one.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; else CUDA where there is one.")]
+FlowWeights = Annotated[Path | None, typer.Option(help="Flow network by `python -m train`, for --method face3d.")]
 Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
 
@@ -123,7 +125,9 @@ def identity(
 def flow_command(
     data: Data,
     layout: Annotated[Literal["sintel", "kitti", "chairs", "middlebury"], typer.Option(help="How the files lie.")],
-    method: Annotated[Literal["dis", "farneback"], typer.Option(help="Which optical flow.")] = "dis",
+    method: Annotated[Literal["dis", "farneback", "face3d"], typer.Option(help="Which optical flow.")] = "dis",
+    weights: FlowWeights = None,
+    device: Device = None,
     json: Json = None,
     pictures: Pictures = None,
 ) -> None:
@@ -131,17 +135,20 @@ def flow_command(
     from eval.flow_benchmark import run_flow
     from eval.flow_methods import FLOW_METHODS
 
+    ours = _face3d_flow(method, weights, device)
     folder = _folder(data, f"flow/{'rubberwhale' if layout == 'middlebury' else layout}")
-    run = run_flow(layout, folder, FLOW_METHODS[method](), pictures)
+    run = run_flow(layout, folder, ours or FLOW_METHODS[method](), pictures)
     tables.show_pairs(run, ("epe_px", "epe_non_occluded_px", "epe_occluded_px", "fl_percent"))
-    _save(json, {"benchmark": "flow", **run.as_dict()})
+    _save(json, {"benchmark": "flow", **_source(weights), **run.as_dict()})
 
 
 @app.command("stereo")
 def stereo_command(
     data: Data,
     layout: Annotated[Literal["cones", "kitti"], typer.Option(help="How the files lie.")],
-    method: Annotated[Literal["sgbm"], typer.Option(help="Which matcher.")] = "sgbm",
+    method: Annotated[Literal["sgbm", "face3d"], typer.Option(help="Which matcher.")] = "sgbm",
+    weights: FlowWeights = None,
+    device: Device = None,
     json: Json = None,
     pictures: Pictures = None,
 ) -> None:
@@ -149,9 +156,10 @@ def stereo_command(
     from eval.flow_benchmark import run_stereo
     from eval.flow_methods import STEREO_METHODS
 
-    run = run_stereo(layout, _folder(data, f"stereo/{layout}"), STEREO_METHODS[method](), pictures)
+    ours = _face3d_flow(method, weights, device)
+    run = run_stereo(layout, _folder(data, f"stereo/{layout}"), ours or STEREO_METHODS[method](), pictures)
     tables.show_pairs(run, ("epe_px", "d1_percent", "bad_3_percent", "bad_3_non_occluded_percent"))
-    _save(json, {"benchmark": "stereo", **run.as_dict()})
+    _save(json, {"benchmark": "stereo", **_source(weights), **run.as_dict()})
 
 
 @app.command("contact-sheet")
@@ -176,16 +184,34 @@ def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Fa
     return Face3d(Reconstructor(weights=weights, morphable_model=model, device=device))
 
 
+def _face3d_flow(method: str, weights: Path | None, device: str | None) -> "Face3dFlow | None":
+    """face3d's networks where they are the method; weights go with them, and with nothing else."""
+    if (method == "face3d") != (weights is not None):
+        raise typer.BadParameter("give it with --method face3d, and only then", param_hint="--weights")
+    if weights is None:
+        return None
+    from eval.method_flow import Face3dFlow
+    from face3d.optical_flow import FlowEstimator
+
+    return Face3dFlow(FlowEstimator(weights, device))
+
+
 def _folder(data: Path, name: str) -> Path:
     """`data` itself, or the benchmark's folder in it."""
     return data / name if (data / name).is_dir() else data
 
 
 def _write(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
+    _save(path, {"weights": {"file": "embedded"}, **_source(weights), **content})
+
+
+def _source(weights: Path | None) -> dict[str, Any]:
+    """What the JSON says of given weights."""
+    if weights is None:
+        return {}
     from eval.report import sha256
 
-    source = {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
-    _save(path, {"weights": source, **content})
+    return {"weights": {"file": weights.name, "sha256": sha256(weights)}}
 
 
 def _save(path: Path | None, content: dict[str, Any]) -> None:
