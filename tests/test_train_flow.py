@@ -1,0 +1,238 @@
+"""Stage `flow`: its losses by hand, its recipes on small scenes, teachers and students, what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from face3d.checkpoint import load_weights
+from face3d.networks.flow import SMALL, FlowConfig
+from face3d.optical_flow import load_flow_network
+from train import flow
+from train.config import Inputs, OptimiserConfig, RunOptions, change
+from train.flow import CONFIGS, FlowTask, FlowTrainConfig
+from train.flow_batches import superpixels_of
+from train.flow_data import DataConfig
+from train.flow_objective import Hidden, ObjectiveConfig, hidden, taught_loss, unlabelled_losses
+from train.flow_pairs import STEREO_PAIRS, Pairs
+from train.flow_stereo import stereo_constraints
+from train.flow_teachers import Teachers
+from train.flow_views import Lesson
+from train.loop import Loop
+
+TINY = FlowConfig(
+    frames=2,
+    pyramid=(8, 12, 16),
+    decoder=(16, 12),
+    context=(12,),
+    dilations=(1,),
+    radius=2,
+    residual_decoder=True,
+    residual_context=True,
+    shared_width=10,
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(flow.NETWORKS, "small", TINY)
+    monkeypatch.setitem(flow.NETWORKS, "selflow", replace(TINY, frames=3))
+    monkeypatch.setattr("train.flow_data.VALIDATION_SCENES", 3)
+
+
+def recipe(name: str, network: str = "small") -> FlowTrainConfig:
+    config = CONFIGS[name]
+    assert isinstance(config, FlowTrainConfig)
+    data = replace(config.data, size=32)
+    return replace(config, network=network, batch_size=2, data=data, optimiser=OptimiserConfig(learning_rate=2e-3))
+
+
+def train(config: FlowTrainConfig, out: Path, weights: tuple[Path, ...] = (), steps: int = 2) -> Path:
+    torch.manual_seed(0)
+    inputs = Inputs(out, weights=weights)
+    out.mkdir(parents=True, exist_ok=True)
+    options = RunOptions(out, steps=steps, workers=0)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return Loop(FlowTask(config, inputs, CPU), config, options, fabric, "flow").run()
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(flow.NETWORKS, "small", TINY)
+        patch.setattr("train.flow_data.VALIDATION_SCENES", 3)
+        return train(recipe("occlusion"), tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.mark.parametrize("network", ["small", "selflow"])
+@pytest.mark.parametrize("name", ["photometric", "occlusion", "supervised"])
+def test_recipes_without_a_teacher(name: str, network: str, tmp_path: Path) -> None:
+    _, meta = load_weights(train(recipe(name, network), tmp_path))
+    assert meta["stage"] == "flow" and meta["figures"]["epe_occluded"] > 0
+    assert meta["network"]["config"]["frames"] == flow.NETWORKS[network].frames
+
+
+@pytest.mark.parametrize("network", ["small", "selflow"])
+@pytest.mark.parametrize("name", ["ddflow", "selflow", "rectangles", "distillflow"])
+def test_students(name: str, network: str, teacher: Path, tmp_path: Path) -> None:
+    _, meta = load_weights(train(recipe(name, network), tmp_path, (teacher, teacher)))
+    assert meta["config"]["name"] == name and meta["figures"]["epe"] > 0
+
+
+@pytest.mark.parametrize("name", ["stereo", "flow2stereo"])
+def test_stereo_recipes(name: str, tmp_path: Path) -> None:
+    _, meta = load_weights(train(recipe(name), tmp_path))
+    assert {"epe", "disparity", "disparity_occluded"} <= set(meta["figures"])
+
+
+def test_student_of_stereo(teacher: Path, tmp_path: Path) -> None:
+    assert train(recipe("flow2stereo_student"), tmp_path, (teacher,)).is_file()
+
+
+@pytest.mark.slow
+def test_learning_without_labels_lowers_the_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(flow.NETWORKS, "small", SMALL)
+    small = recipe("occlusion")
+    rate = OptimiserConfig(learning_rate=1e-3, ema_decay=0.98)
+    objective = ObjectiveConfig(occlusion_from=0.5)
+    config = replace(small, batch_size=4, data=replace(small.data, size=96), objective=objective, optimiser=rate)
+    _, first = load_weights(train(config, tmp_path / "first", steps=1))
+    _, last = load_weights(train(config, tmp_path / "last", steps=250))
+    assert last["figures"]["epe_visible"] < 0.85 * first["figures"]["epe_visible"]
+
+
+def test_a_student_starts_as_its_teacher(teacher: Path, tmp_path: Path) -> None:
+    task = FlowTask(recipe("ddflow"), Inputs(tmp_path, weights=(teacher,)), CPU)
+    state, _ = load_weights(teacher)
+    torch.testing.assert_close(dict(task.model.state_dict()), state)
+
+
+def test_teachers_are_frozen_and_average(teacher: Path) -> None:
+    networks = [load_flow_network(teacher), load_flow_network(teacher)]
+    frames = torch.rand(1, 2, 3, 32, 32)
+    one, two = Teachers(networks[:1], CPU)(frames, False), Teachers(networks, CPU)(frames, False)
+    torch.testing.assert_close(one.forward_px, two.forward_px)
+    assert not any(parameter.requires_grad for parameter in networks[0].parameters())
+
+
+def pairs(forward: Tensor, backward: Tensor, first: Tensor, second: Tensor) -> Pairs:
+    return Pairs(first, second, forward, backward, forward[..., ::4, ::4] / 4, backward[..., ::4, ::4] / 4)
+
+
+def shifted(pixels: int = 2, batch: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture, the same moved to the right, and the flow."""
+    wide = torch.rand(batch, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+    flow_px = torch.zeros(batch, 2, 24, 32)
+    flow_px[:, 0] = pixels
+    return wide[..., 4:36], wide[..., 4 - pixels : 36 - pixels], flow_px
+
+
+def test_true_flow_costs_least() -> None:
+    first, second, true = shifted()
+    config = ObjectiveConfig(smoothness_weight=0.0)
+    seen = hidden(pairs(true, -true, first, second), "consistency")
+    right = unlabelled_losses(pairs(true, -true, first, second), seen, config)["census"]
+    wrong = unlabelled_losses(pairs(0 * true, 0 * true, first, second), seen, config)["census"]
+    assert float(right) < 0.3 and float(wrong) > 3 * float(right)
+
+
+@pytest.mark.parametrize("how", ["consistency", "range"])
+def test_pixels_that_leave_are_hidden(how: str) -> None:
+    first, second, true = shifted()
+    seen = hidden(pairs(true, -true, first, second), how)
+    assert seen.forward[:, :, -2:].all() and not seen.forward[:, :, :-2].any()
+    assert seen.backward[:, :, :2].all() and not seen.backward[:, :, 2:].any()
+    assert not any(mask.any() for mask in hidden(pairs(true, -true, first, second), "none"))
+
+
+def test_only_the_weights_that_are_set_give_losses() -> None:
+    first, second, true = shifted()
+    nothing = hidden(pairs(true, -true, first, second), "none")
+    config = ObjectiveConfig(census_weight=0.0, rgb_weight=2.0, smoothness_order=2)
+    losses = unlabelled_losses(pairs(true, -true, first, second), nothing, config)
+    assert set(losses) == {"rgb", "smoothness"} and float(losses["smoothness"]) < 0.01
+
+
+def test_what_a_student_is_taught() -> None:
+    """One pixel off by (1, 0), hidden from the student and known to the teacher."""
+    first, second, true = shifted()
+    student = pairs(true.clone(), -true, first, second)
+    student.forward_px[:, 0, 3, 5] += 1.0
+    known = torch.ones(1, 24, 32, dtype=torch.bool)
+    lesson = Lesson(torch.stack([first, second], 1), true, -true, known, known)
+    unseen = Hidden(torch.zeros_like(known), torch.zeros_like(known))
+    assert float(taught_loss(student, lesson, unseen, "occluded")) == 0
+    unseen.forward[:, 3, 5] = True
+    expected = (1.01**0.4 + 0.01**0.4) / 2
+    assert float(taught_loss(student, lesson, unseen, "occluded")) == pytest.approx(expected, rel=1e-5)
+    everywhere = float(taught_loss(student, lesson, unseen, "confident"))
+    assert everywhere == pytest.approx(2 * 0.01**0.4 + (1.01**0.4 - 0.01**0.4) / 24 / 32 / 2, rel=1e-4)
+    unknown = lesson._replace(known_forward=~known)
+    assert float(taught_loss(student, unknown, unseen, "occluded")) == 0
+
+
+def stereo_flow(disparity: float, later: float, left: float, right: float) -> Pairs:
+    """Constant flows of the six pairs: disparities at two moments, motion of the left and of the right camera."""
+    values = {(0, 1): -disparity, (2, 3): -later, (0, 2): left, (1, 3): right, (0, 3): left - later, (1, 2): 0.0}
+    forward = torch.zeros(6, 2, 16, 16)
+    for at, pair in enumerate(STEREO_PAIRS):
+        forward[at, 0] = values[pair]
+    image = torch.zeros(6, 3, 16, 16)
+    return pairs(forward, -forward, image, image)
+
+
+def test_stereo_flow_of_a_rigid_plane_satisfies_the_constraints() -> None:
+    """Disparity grows by what the cameras' motions differ: u_r - u_l = d - d_later."""
+    nothing = Hidden(*(torch.zeros(6, 16, 16, dtype=torch.bool),) * 2)
+    good = stereo_constraints(stereo_flow(2.0, 3.0, 1.0, 0.0), nothing)
+    least = 2 * 0.01**0.4
+    assert float(good[0]) == pytest.approx(least) and float(good[1]) == pytest.approx(least) and float(good[2]) == 0
+    bad = stereo_constraints(stereo_flow(2.0, 3.0, 1.0, 0.5), nothing)
+    assert float(bad[0]) > 1.2 * least and float(bad[1]) > 1.2 * least
+    assert float(stereo_constraints(stereo_flow(-2.0, 3.0, 1.0, 0.0), nothing)[2]) > 0.5
+
+
+def test_nothing_visible_in_all_frames_costs_nothing() -> None:
+    everything = Hidden(*(torch.ones(6, 16, 16, dtype=torch.bool),) * 2)
+    quadrilateral, triangle, _ = stereo_constraints(stereo_flow(2.0, 3.0, 1.0, 0.5), everything)
+    assert float(quadrilateral) == 0 and float(triangle) == 0
+
+
+def test_superpixels_are_numbered_from_zero() -> None:
+    image = (torch.rand(48, 56, 3, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
+    segments = superpixels_of(image)
+    assert segments.shape == (48, 56) and segments.min() == 0 and 20 < segments.max() < 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights", "message"),
+    [
+        (['views=["crop"]'], False, "needs a teacher"),
+        (['views=["mosaic"]'], True, "no view 'mosaic'"),
+        (["network=raft"], False, "no flow network 'raft'"),
+        (["network=selflow", "data.stereo=true"], False, "network of two frames"),
+        (["labels=true", "data.stereo=true"], False, "not of stereo"),
+    ],
+)
+def test_recipes_that_cannot_be(changes: list[str], weights: bool, message: str, teacher: Path, tmp_path: Path) -> None:
+    config = change(recipe("occlusion"), changes)
+    with pytest.raises(ValueError, match=message):
+        FlowTask(config, Inputs(tmp_path, weights=(teacher,) if weights else ()), CPU)
+
+
+@pytest.mark.parametrize(
+    ("data", "labels", "message"),
+    [
+        (DataConfig(scenes=0.0), False, "expected a share"),
+        (DataConfig(videos=0.5), True, "scenes or faces alone"),
+        (DataConfig(videos=0.5), False, "name their folders"),
+    ],
+)
+def test_data_that_cannot_be(data: DataConfig, labels: bool, message: str, tmp_path: Path) -> None:
+    config = replace(recipe("occlusion"), data=data, labels=labels)
+    with pytest.raises(ValueError, match=message):
+        FlowTask(config, Inputs(tmp_path), CPU).train_data()
