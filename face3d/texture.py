@@ -39,7 +39,7 @@ class _Layout(NamedTuple):
     triangles: Int32[np.ndarray, "F 3"]
     texels: NumpyFragments
     symmetric: bool
-    fallback: Float32[np.ndarray, " 3"]
+    albedo: Float32[np.ndarray, "S S 3"]  # of the mean face, 0 to 255
 
 
 _layouts: WeakKeyDictionary[MorphableModel, dict[int, _Layout]] = WeakKeyDictionary()
@@ -70,8 +70,8 @@ def extract_texture(
 
     A texel takes the photo where its surface is visible, not grazing (softly between cosines of 0.15 and 0.45) and not
     at the outline, where a fit that is a pixel off shows the background; the mirrored texel where only that is seen
-    and the UV layout is symmetric (u to 1 - u); and elsewhere, also outside the UV layout, a smooth continuation of
-    the colours around it. Where nothing is seen, one colour: the mean albedo.
+    and the UV layout is symmetric (u to 1 - u); and elsewhere, also outside the UV layout, the mean face's albedo in
+    the light around it: lips, brows and eyes are there where nobody saw them. Where nothing is seen, the albedo itself.
 
     Raises:
         ValueError: the model has no UV coordinates, another number of vertices, or vertices are not finite.
@@ -89,7 +89,7 @@ def extract_texture(
     source = np.where(known >= 0.5, np.uint8(MIRRORED), np.uint8(INPAINTED))
     source[observed] = OBSERVED
     colours = cv2.blendLinear(photo, mirror, weight, mirror_weight)
-    filled = _continuation(np.asarray(colours, np.uint8), known, layout.fallback)
+    filled = _continuation(np.asarray(colours, np.uint8), known, layout.albedo)
     texture = cv2.blendLinear(colours, filled, known, 1.0 - known)
     return Texture(np.asarray(texture, np.uint8), observed, source)
 
@@ -103,7 +103,7 @@ def _layout(model: MorphableModel, size: int) -> _Layout:
         triangles = model.triangles.cpu().numpy().astype(np.int32)
         uv = model.uv.cpu().numpy()
         texels = rasterise_numpy(np.column_stack([uv * (size - 1), np.zeros_like(uv[:, 0])]), triangles, (size, size))
-        known[size] = _Layout(triangles, texels, _is_symmetric(model), _fallback_colour(model))
+        known[size] = _Layout(triangles, texels, _is_symmetric(model), _albedo_image(model, triangles, texels))
     return known[size]
 
 
@@ -116,10 +116,16 @@ def _is_symmetric(model: MorphableModel) -> bool:
     return bool(error.abs().max() < 2e-3)
 
 
-def _fallback_colour(model: MorphableModel) -> Float32[np.ndarray, " 3"]:
+def _albedo_image(
+    model: MorphableModel, triangles: Int32[np.ndarray, "F 3"], texels: NumpyFragments
+) -> Float32[np.ndarray, "S S 3"]:
+    """The mean albedo of every texel, its mean where there is no surface; grey for a model without albedo."""
     if model.albedo_mean is None:
-        return np.full(3, 128.0, np.float32)
-    return 255.0 * model.albedo_mean.mean(dim=0).clamp(0.0, 1.0).cpu().numpy().astype(np.float32)
+        return np.full((*texels.triangle.shape, 3), 128.0, np.float32)
+    colours = 255.0 * model.albedo_mean.clamp(0.02, 1.0).cpu().numpy().astype(np.float32)
+    image = interpolate_numpy(colours, triangles, texels)
+    image[texels.triangle < 0] = colours.mean(axis=0)
+    return np.ascontiguousarray(image, np.float32)
 
 
 def _columns(vertices_px: Float[np.ndarray, "V 3"]) -> Float32[np.ndarray, "3 V"]:
@@ -250,16 +256,20 @@ def _region(
 
 
 def _continuation(
-    colours: UInt8[np.ndarray, "S S 3"], known: Float32[np.ndarray, "S S"], fallback: Float32[np.ndarray, " 3"]
+    colours: UInt8[np.ndarray, "S S 3"], known: Float32[np.ndarray, "S S"], albedo: Float32[np.ndarray, "S S 3"]
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """Colours known by half or more, carried over the whole image (push-pull: Gortler et al., The Lumigraph, 1996)."""
+    """The albedo in the light of the colours known by half or more.
+
+    The light is their ratio to the albedo, carried over the whole image (push-pull: Gortler et al., The Lumigraph,
+    1996); one where nothing is known."""
     known = np.where(known >= 0.5, known, np.float32(0.0))
     small = (min(_FILL_SIZE, len(known)),) * 2
-    weighted = cv2.multiply(colours, cv2.merge([known] * 3), dtype=cv2.CV_32F)
-    weighted, weight = (cv2.resize(values, small, interpolation=cv2.INTER_AREA) for values in (weighted, known))
-    filled = _push_pull(np.asarray(weighted, np.float32), np.asarray(weight, np.float32), fallback)
-    large = cv2.resize(filled.clip(0.0, 255.0).astype(np.uint8), known.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(large, np.uint8)
+    weights = cv2.merge([known] * 3)
+    seen = cv2.multiply(colours, weights, dtype=cv2.CV_32F), cv2.multiply(albedo, weights), known
+    shown, plain, weight = (np.asarray(cv2.resize(v, small, interpolation=cv2.INTER_AREA), np.float32) for v in seen)
+    light = _push_pull(weight[..., None] * shown / np.maximum(plain, 1e-3), weight, np.ones(3, np.float32))
+    large = cv2.resize(light, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.multiply(albedo, large, dtype=cv2.CV_8U), np.uint8)
 
 
 def _push_pull(

@@ -23,6 +23,8 @@ from train.profiling import Pose, apparent_yaw_deg, project
 FRAMES_A_PERSON = 8
 LARGEST_YAW_DEG = 35.0
 SKIN_RGB = (0.76, 0.57, 0.48)  # mean skin in sRGB: the light takes what is left of brightness and tint
+SIDEWAYS = (0.6, 0.9)  # 1 - cosine to the camera, from where on frontal photos show hair and what is behind
+FOREHEAD_MM, EARS_MM, NECK_MM = (45.0, 75.0), (45.0, 25.0), (-118.0, -130.0)  # y, z, y: likewise, in the mean head
 log = logging.getLogger(__name__)
 
 
@@ -109,11 +111,24 @@ def learn_albedo(
     share = 100 * float((deviation[:components] ** 2).sum() / (deviation**2).sum())
     log.info("albedo of %d photos: %.0f %% of the variance in %d components", len(rows), share, components)
     basis = basis.unflatten(1, (-1, 3))
-    hidden = [names.index(name) for name in ("ears", "neck") if name in names]
-    outside = torch.from_numpy(np.isin(model.vertex_region, hidden))  # hair and collars: take the skin's colour instead
-    mean[outside] = 0.93 * mean[skin].median(0).values
-    basis[:, outside] = basis[:, skin].mean(1, keepdim=True)
+    mean, basis = without_hair(mean, basis, model, skin)
     return mean.clamp(0, 1).numpy(), basis.numpy()
+
+
+def without_hair(
+    mean: torch.Tensor, basis: torch.Tensor, model: MorphableArrays, skin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The skin's usual colour where photos show hair, collars and what is behind the head: on ears and neck, on skin
+    (V,) that does not face the camera of a frontal photo, above the forehead, around the ears and below the chin."""
+    names = list(model.meta.region_names)
+    outside = np.isin(model.vertex_region, [names.index(name) for name in ("ears", "neck") if name in names])
+    head = torch.from_numpy(model.mean)
+    sideways = 1 - vertex_normals(head[None].float(), torch.from_numpy(model.triangles).long())[0, :, 2]
+    ramps = ((sideways, SIDEWAYS), (head[:, 1], FOREHEAD_MM), (head[:, 2], EARS_MM), (head[:, 1], NECK_MM))
+    each = [((values - start) / (end - start)).clamp(0, 1) for values, (start, end) in ramps]
+    doubt = torch.where(torch.from_numpy(outside), 1.0, torch.stack(each).amax(0) * skin)[:, None]
+    usual = 0.97 * mean[skin].median(0).values
+    return mean + doubt * (usual - mean), basis + doubt * (basis[:, skin].mean(1, keepdim=True) - basis)
 
 
 def save_albedo(model_path: Path, photos_dir: Path, out: Path) -> None:
