@@ -124,7 +124,9 @@ def identity(
 @app.command("flow")
 def flow_command(
     data: Data,
-    layout: Annotated[Literal["sintel", "kitti", "chairs", "middlebury"], typer.Option(help="How the files lie.")],
+    layout: Annotated[
+        Literal["sintel", "kitti", "chairs", "middlebury", "generated"], typer.Option(help="How the files lie.")
+    ],
     method: Annotated[Literal["dis", "farneback", "face3d"], typer.Option(help="Which optical flow.")] = "dis",
     weights: FlowWeights = None,
     device: Device = None,
@@ -145,7 +147,7 @@ def flow_command(
 @app.command("stereo")
 def stereo_command(
     data: Data,
-    layout: Annotated[Literal["cones", "kitti"], typer.Option(help="How the files lie.")],
+    layout: Annotated[Literal["cones", "kitti", "generated"], typer.Option(help="How the files lie.")],
     method: Annotated[Literal["sgbm", "face3d"], typer.Option(help="Which matcher.")] = "sgbm",
     weights: FlowWeights = None,
     device: Device = None,

@@ -151,6 +151,27 @@ def middlebury_flow(folder: Path) -> list[FlowFiles]:
     return _some(found, folder, "other-gt-flow/SCENE/flow10.flo with other-data/SCENE/frame10.png, or flow10.flo")
 
 
+def generated_flow(folder: Path) -> list[FlowFiles]:
+    """What `python -m train.prepare flow` writes: `SCENE/previous.png`, `first.png`, `second.png`, `flow.flo`,
+    `occluded.png`."""
+    found = []
+    for flow in sorted(folder.glob("*/flow.flo")):
+        place = flow.parent
+        previous, occluded = _if_there(place / "previous.png"), _if_there(place / "occluded.png")
+        found.append(FlowFiles(place.name, previous, place / "first.png", place / "second.png", flow, occluded))
+    return _some(found, folder, "SCENE/flow.flo beside first.png and second.png")
+
+
+def generated_stereo(folder: Path) -> list[StereoFiles]:
+    """What `python -m train.prepare flow --kind stereo` writes: `SCENE/left.png`, `right.png`, `disparity.png` (KITTI's
+    16 bits), `visible.png` (the same, of what both pictures show)."""
+    found = []
+    for disparity in sorted(folder.glob("*/disparity.png")):
+        left, right, visible = (disparity.with_name(f"{name}.png") for name in ("left", "right", "visible"))
+        found.append(StereoFiles(disparity.parent.name, left, right, disparity, visible=_if_there(visible)))
+    return _some(found, folder, "SCENE/disparity.png beside left.png and right.png")
+
+
 def kitti_stereo(folder: Path) -> list[StereoFiles]:
     """KITTI 2015 (`image_2`, `image_3`, `disp_occ_0`) or 2012 (`colored_0`/`_1` else `image_0`/`_1`, `disp_occ`)."""
     root = folder / "training" if (folder / "training").is_dir() else folder
@@ -186,8 +207,13 @@ FLOW_LAYOUTS: dict[str, Callable[[Path], list[FlowFiles]]] = {
     "kitti": kitti_flow,
     "chairs": flying_chairs,
     "middlebury": middlebury_flow,
+    "generated": generated_flow,
 }
-STEREO_LAYOUTS: dict[str, Callable[[Path], list[StereoFiles]]] = {"cones": middlebury_stereo, "kitti": kitti_stereo}
+STEREO_LAYOUTS: dict[str, Callable[[Path], list[StereoFiles]]] = {
+    "cones": middlebury_stereo,
+    "kitti": kitti_stereo,
+    "generated": generated_stereo,
+}
 
 
 def read_flow_sample(files: FlowFiles) -> FlowSample:

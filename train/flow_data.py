@@ -1,5 +1,6 @@
 """What a flow recipe is trained on, and the unseen scenes that it is measured on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,9 @@ class DataConfig:
 class Folders:
     """`--extra` sorted: the morphable model, folders of videos and pictures, the photos that faces are taken from."""
 
-    def __init__(self, inputs: Inputs) -> None:
-        models = [path for path in inputs.extra if path.suffix == ".npz"]
-        folders = [path for path in inputs.extra if path not in models]
+    def __init__(self, extra: Sequence[Path]) -> None:
+        models = [path for path in extra if path.suffix == ".npz"]
+        folders = [path for path in extra if path not in models]
         self.model = models[0] if models else EMBEDDED_MODEL
         photos = [folder for folder in folders if (folder / "fits.npz").is_file()]
         self.photos: Path | None = photos[0] if photos else None
@@ -42,7 +43,7 @@ def sources(
     config: DataConfig, inputs: Inputs, frames: int, batch_size: int, labels: bool, views: tuple[str, ...]
 ) -> BatchSource:
     """Batches of sequences as a recipe wants them; with labels, of scenes or of faces alone."""
-    folders, size_hw = Folders(inputs), (config.size, config.size)
+    folders, size_hw = Folders(inputs.extra), (config.size, config.size)
     if config.stereo:
         source: BatchSource = StereoScenes(size_hw, batch_size, folders.videos)
     else:
@@ -63,7 +64,7 @@ def sources(
 
 def held_out(config: DataConfig, inputs: Inputs, frames: int) -> Batch:
     """The same unseen scenes each time: of faces where nothing else is trained on, else generated."""
-    folders, size_hw = Folders(inputs), (config.size, config.size)
+    folders, size_hw = Folders(inputs.extra), (config.size, config.size)
     if config.stereo:
         return held_out_scenes(StereoScenes(size_hw, 1, folders.videos), VALIDATION_SCENES)
     if config.faces > 0 and config.scenes == config.videos == 0:

@@ -4,11 +4,12 @@ photos      fit the morphable model to pseudo-labelled photos and clips
 albedo      learn skin colour from the fitted photos, for `python -m bfm build --albedo`
 turned      draw fitted photos turned in depth
 synthetic   draw people who do not exist
+flow        draw unseen scenes with their optical flow or disparity, for `python -m eval flow|stereo --layout generated`
 """
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,6 +57,20 @@ def synthetic(photos: Photos, out: Out, count: int = 15000, seed: int = 0, model
     from train.synthetic import draw_synthetic
 
     draw_synthetic(model, photos, out, count, seed)
+
+
+@app.command()
+def flow(
+    out: Out,
+    kind: Annotated[Literal["scenes", "faces", "stereo"], typer.Option(help="what moves")] = "scenes",
+    count: Annotated[int, typer.Option(min=1)] = 200,
+    size: Annotated[int, typer.Option(help="side of the frames in pixels", min=16)] = 224,
+    extra: Annotated[list[Path] | None, typer.Option(help="as for `python -m train flow`", exists=True)] = None,
+) -> None:
+    """Draw scenes of pictures and people that are not trained on, the same each time."""
+    from train.flow_export import write_scenes
+
+    write_scenes(kind, out, count, size, tuple(extra or ()))
 
 
 if __name__ == "__main__":
