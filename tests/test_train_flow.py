@@ -1,17 +1,22 @@
 """Stage `flow`: its losses by hand, its recipes on small scenes, teachers and students, what is refused."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 from lightning_fabric import Fabric
 from torch import Tensor
+from typer.testing import CliRunner
 
 from face3d.checkpoint import load_weights
 from face3d.networks.flow import SMALL, FlowConfig
 from face3d.optical_flow import load_flow_network
-from train import flow
+from train import flow, flow_ablation
+from train.__main__ import run
 from train.config import Inputs, OptimiserConfig, RunOptions, change
 from train.flow import CONFIGS, FlowTask, FlowTrainConfig
 from train.flow_batches import superpixels_of
@@ -41,14 +46,14 @@ CPU = torch.device("cpu")
 def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(flow.NETWORKS, "small", TINY)
     monkeypatch.setitem(flow.NETWORKS, "selflow", replace(TINY, frames=3))
-    monkeypatch.setattr("train.flow_data.VALIDATION_SCENES", 3)
 
 
 def recipe(name: str, network: str = "small") -> FlowTrainConfig:
     config = CONFIGS[name]
     assert isinstance(config, FlowTrainConfig)
     data = replace(config.data, size=32)
-    return replace(config, network=network, batch_size=2, data=data, optimiser=OptimiserConfig(learning_rate=2e-3))
+    rate = OptimiserConfig(learning_rate=2e-3)
+    return replace(config, network=network, batch_size=2, data=data, validation_scenes=3, optimiser=rate)
 
 
 def train(config: FlowTrainConfig, out: Path, weights: tuple[Path, ...] = (), steps: int = 2) -> Path:
@@ -64,7 +69,6 @@ def train(config: FlowTrainConfig, out: Path, weights: tuple[Path, ...] = (), st
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(flow.NETWORKS, "small", TINY)
-        patch.setattr("train.flow_data.VALIDATION_SCENES", 3)
         return train(recipe("occlusion"), tmp_path_factory.mktemp("teacher"))
 
 
@@ -236,3 +240,25 @@ def test_data_that_cannot_be(data: DataConfig, labels: bool, message: str, tmp_p
     config = replace(recipe("occlusion"), data=data, labels=labels)
     with pytest.raises(ValueError, match=message):
         FlowTask(config, Inputs(tmp_path), CPU).train_data()
+
+
+def test_the_ablation_trains_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(flow.NETWORKS, "small3", replace(TINY, frames=3))
+    trained = []
+
+    def watched(*args: Any) -> Path:
+        trained.append(args[1].name)
+        return run(*args)
+
+    monkeypatch.setattr("train.flow_ablation.run", watched)
+    changes = ["data.size=32", "batch_size=2", "validation_scenes=3"]
+    arguments = ["--out", str(tmp_path), "--minutes", "0.02", *(part for c in changes for part in ("--set", c))]
+    app = typer.Typer()
+    app.command()(flow_ablation.command)
+    for _ in range(2):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert trained == ["photometric", "occlusion", "occlusion", "occlusion", "rectangles", "selflow"]
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert list(rows) == [row.name for row in flow_ablation.ROWS if row.shown]
+    assert all(set(values) == set(flow_ablation.FIGURES) for values in rows.values())

@@ -27,7 +27,12 @@ from train.flow_teachers import Teachers
 from train.flow_views import VIEWS, Lesson
 from train.task import Batch, BatchSource
 
-NETWORKS: dict[str, FlowConfig] = {"small": SMALL, "ddflow": DDFLOW, "selflow": SELFLOW}
+NETWORKS: dict[str, FlowConfig] = {
+    "small": SMALL,
+    "small3": replace(SMALL, frames=3),
+    "ddflow": DDFLOW,
+    "selflow": SELFLOW,
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class FlowTrainConfig(TrainConfig):
     """One recipe. `views`: what the student's frames go through (train.flow_views), none without a teacher;
     `learn_from`: which of the teacher's flow counts; `labels`: learn from the true flow of generated scenes."""
 
-    network: Literal["small", "ddflow", "selflow"] = "small"
+    network: Literal["small", "small3", "ddflow", "selflow"] = "small"
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     views: tuple[str, ...] = ()
@@ -45,6 +50,7 @@ class FlowTrainConfig(TrainConfig):
     triangle_weight: float = 0.2
     rectified_weight: float = 0.1
     labels: bool = False
+    validation_scenes: int = 24
 
 
 _RATE = OptimiserConfig(learning_rate=4e-4, weight_decay=1e-4, ema_decay=0.999)
@@ -159,7 +165,7 @@ class FlowTask:
 
     def _held_out(self) -> Batch:
         if self.unseen is None:
-            self.unseen = held_out(self.config.data, self.inputs, self.frames)
+            self.unseen = held_out(self.config.data, self.inputs, self.frames, self.config.validation_scenes)
         return self.unseen
 
     def pictures(self, model: nn.Module) -> Mapping[str, np.ndarray]:

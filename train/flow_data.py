@@ -12,8 +12,6 @@ from train.flow_scenes import FlowScenes, StereoScenes, held_out_scenes
 from train.pgn import EMBEDDED_MODEL
 from train.task import Batch, BatchSource
 
-VALIDATION_SCENES = 24
-
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -62,14 +60,14 @@ def sources(
     return WithSegments(source) if "superpixels" in views else source
 
 
-def held_out(config: DataConfig, inputs: Inputs, frames: int) -> Batch:
-    """The same unseen scenes each time: of faces where nothing else is trained on, else generated."""
+def held_out(config: DataConfig, inputs: Inputs, frames: int, count: int) -> Batch:
+    """The same `count` unseen scenes each time: of faces where nothing else is trained on, else generated."""
     folders, size_hw = Folders(inputs.extra), (config.size, config.size)
     if config.stereo:
-        return held_out_scenes(StereoScenes(size_hw, 1, folders.videos), VALIDATION_SCENES)
+        return held_out_scenes(StereoScenes(size_hw, 1, folders.videos), count)
     if config.faces > 0 and config.scenes == config.videos == 0:
-        return held_out_clips(_faces(config, folders, frames, 1), VALIDATION_SCENES)
-    return held_out_scenes(FlowScenes(size_hw, frames, 1, folders.videos), VALIDATION_SCENES)
+        return held_out_clips(_faces(config, folders, frames, 1), count)
+    return held_out_scenes(FlowScenes(size_hw, frames, 1, folders.videos), count)
 
 
 def _faces(config: DataConfig, folders: Folders, frames: int, batch_size: int) -> FaceClips:

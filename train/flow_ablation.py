@@ -1,0 +1,85 @@
+"""`python -m train.flow_ablation`: what each part of SelFlow brings, every row with the same budget.
+
+As the table of SelFlow (Liu et al., CVPR 2019, table 3): nothing, occlusion, three frames, self-supervision with noise
+in rectangles and in superpixels. A student's budget includes its teacher's: both have half of it. Errors are of unseen
+generated scenes. Finished rows are kept, so that a run that was stopped goes on with the next.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+
+from face3d.checkpoint import load_weights
+from train.__main__ import run
+from train.config import Inputs, RunOptions
+from train.config import change as changed
+from train.flow import CONFIGS, FlowTrainConfig
+
+FIGURES = ("epe", "epe_visible", "epe_occluded")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: recipe and network, the share of the budget, and the row whose network teaches it."""
+
+    name: str
+    recipe: str
+    network: str
+    share: float = 1.0
+    teacher: str | None = None
+    shown: bool = True
+
+
+ROWS = (
+    Row("nothing", "photometric", "small"),
+    Row("occlusion", "occlusion", "small"),
+    Row("occlusion, three frames", "occlusion", "small3"),
+    Row("teacher", "occlusion", "small3", 0.5, shown=False),
+    Row("+ rectangles", "rectangles", "small3", 0.5, "teacher"),
+    Row("+ superpixels", "selflow", "small3", 0.5, "teacher"),
+)
+
+
+def train_row(row: Row, out: Path, minutes: float, changes: list[str], inputs: Inputs) -> dict[str, float]:
+    """Train a row, unless it was before, and give its figures."""
+    folder = out / row.name.replace(" ", "_").replace(",", "").replace("+_", "")
+    weights = folder / "weights.safetensors"
+    done = folder / "done.json"
+    if not done.is_file():
+        config = CONFIGS[row.recipe]
+        assert isinstance(config, FlowTrainConfig)
+        config = changed(config, [f"network={row.network}", *changes])
+        teacher = (out / row.teacher / "weights.safetensors",) if row.teacher else ()
+        options = RunOptions(folder, minutes=row.share * minutes, resume=True, validate_minutes=float("inf"))
+        fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
+        run("flow", config, replace(inputs, weights=teacher), options, fabric)
+        done.write_text(json.dumps(load_weights(weights)[1]["figures"]) + "\n", encoding="utf-8")
+    return json.loads(done.read_text(encoding="utf-8"))
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="Folder of the rows' runs.")] = Path("runs/flow_ablation"),
+    minutes: Annotated[float, typer.Option(help="Budget of each row.", min=0.01)] = 20.0,
+    extra: Annotated[list[Path] | None, typer.Option(help="As for `python -m train flow`.", exists=True)] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, for every row.")] = None,
+) -> None:
+    """Train every row and print the table; `<out>/table.json` holds it."""
+    changes = ["validation_scenes=200", *(change or [])]
+    inputs = Inputs(Path("."), extra=tuple(extra or ()))
+    figures = {row.name: train_row(row, out, minutes, changes, inputs) for row in ROWS}
+    shown = {row.name: {name: figures[row.name][name] for name in FIGURES} for row in ROWS if row.shown}
+    (out / "table.json").write_text(json.dumps({"minutes": minutes, "rows": shown}, indent=1) + "\n", encoding="utf-8")
+    table = Table("row", *FIGURES, title=f"unseen generated scenes, end-point error in px, {minutes:g} minutes a row")
+    for name, values in shown.items():
+        table.add_row(name, *(f"{value:.3f}" for value in values.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(command)
