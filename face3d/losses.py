@@ -1,6 +1,6 @@
 """Losses of the reconstruction: pure functions of tensors and weights, one value per sample; nothing is mixed here."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -36,3 +36,24 @@ def gaussian_nll(
 def coefficient_prior(coefficients: Float[Tensor, "B K"], std: Float[Tensor, " K"]) -> Float[Tensor, " B"]:
     """Mean squared coefficient in units of its prior standard deviation."""
     return (coefficients / std).square().mean(1)
+
+
+def flow_consistency(
+    flow_px: Float[Tensor, "B 2 H W"], mask: Float[Tensor, "B H W"] | Bool[Tensor, "B H W"]
+) -> Float[Tensor, " B"]:
+    """Mean length in pixels of the flow between a frame and its swapped picture, which ought to be zero; 0 where the
+    mask is empty (Liu et al., ACCV 2020, L_f)."""
+    length = flow_px.square().sum(1).add(1e-10).sqrt()
+    return weighted_mean(length.flatten(1), mask.to(length.dtype).flatten(1))
+
+
+def semantic_consistency(
+    probabilities: Float[Tensor, "B C H W"],
+    target: Float[Tensor, "B C H W"],
+    mask: Float[Tensor, "B H W"] | Bool[Tensor, "B H W"],
+) -> Float[Tensor, " B"]:
+    """Half the summed difference of class probabilities (0 equal, 1 disjoint), mean over the mask; 0 where it is empty.
+
+    Liu et al., ACCV 2020, L_s, with a face parser's classes in place of a recognition network's features."""
+    distance = (probabilities - target).abs().sum(1) / 2
+    return weighted_mean(distance.flatten(1), mask.to(distance.dtype).flatten(1))
