@@ -30,7 +30,7 @@ LAYERS = (
     ("pose", "morphable*", "rasterise*", "render", "region", "texture*", "shading", "losses*", "metrics"),
     ("networks",),
     ("reconstruct",),
-    ("detect*", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
+    ("detect*", "parse", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
     ("cli*",),
     ("__init__", "__main__"),
 )
