@@ -164,6 +164,59 @@ def stereo_command(
     _save(json, {"benchmark": "stereo", **_source(weights), **run.as_dict()})
 
 
+@app.command()
+def facewarehouse(
+    data: Data,
+    crop: Annotated[Literal["gt", "detector"], typer.Option(help="Box of the photo's landmarks.")] = "gt",
+    mm_per_unit: Annotated[float, typer.Option(help="Millimetres in a unit of the .obj files.")] = 100.0,
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """FaceWarehouse (licensed data): 9 people by 20 expressions, per-vertex and closest-point error in mm."""
+    from eval.facewarehouse import FaceWarehouse
+    from eval.mean_face import MeanFace
+    from eval.protocol import run
+    from eval.report import run_as_dict
+
+    benchmark = FaceWarehouse(_folder(data, "facewarehouse"), mm_per_unit)
+    method = _face3d(weights, model, device)
+    ours, floor = run(benchmark, method, crop), run(benchmark, MeanFace(method.model))
+    tables.show_meshes(ours, floor)
+    content = {"mm_per_unit": mm_per_unit, **run_as_dict(ours), "floor": run_as_dict(floor)}
+    _write(json, weights, {"protocol": "after similarity, per-vertex and closest-point", **content})
+
+
+@app.command()
+def florence(
+    data: Data,
+    variant: Annotated[
+        Literal["mvf", "deep3d", "genova", "ganfit", "nme"], typer.Option(help="Whose protocol (docs/evaluation.md).")
+    ],
+    setting: Annotated[
+        Literal["all", "Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor"], typer.Option(help="Which videos.")
+    ] = "all",
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a video, drawn at random.")] = 5,
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """MICC Florence (licensed data): neutral faces of videos against scans, by one of the papers' protocols."""
+    from eval.florence import SETTINGS, Florence, WholeFrame, run_florence
+    from eval.mean_face import MeanFace
+    from eval.report import run_as_dict
+
+    benchmark = Florence(_folder(data, "florence"), SETTINGS if setting == "all" else (setting,))
+    method = _face3d(weights, model, device)
+    ours = run_florence(benchmark, method, variant, frames)
+    floor = run_florence(benchmark, WholeFrame(MeanFace(method.model)), variant, frames=1)
+    tables.show_meshes(ours, floor)
+    content = {"variant": variant, "frames": frames, **run_as_dict(ours), "floor": run_as_dict(floor)}
+    _write(json, weights, {"protocol": f"Florence, {variant}", **content})
+
+
 @app.command("contact-sheet")
 def contact_sheet(
     data: Data,

@@ -81,6 +81,19 @@ def show_shape(ours: "Run", floor: "Run", people: "Run") -> None:
     _show_left_out(people)
 
 
+def show_meshes(ours: "Run", floor: "Run") -> None:
+    """Mean and standard deviation of each error over the meshes, beside the mean face's mean."""
+    title = f"{ours.benchmark}, {ours.method}, {ours.crop} crop"
+    table = Table(Column("", no_wrap=True), "mean", "std", "mean face", "count", title=title)
+    for name, figure in ours.summary.items():
+        if isinstance(figure, dict) and "mean" in figure:
+            base = floor.summary.get(name, {}).get("mean")
+            values = (f"{figure['mean']:.3f}", f"{figure['std']:.3f}", "-" if base is None else f"{base:.3f}")
+            table.add_row(name, *values, str(figure["count"]))
+    _CONSOLE.print(table)
+    _show_left_out(ours)
+
+
 def show_pairs(run: "PairRun", columns: tuple[str, ...]) -> None:
     """The figures of a few pairs one by one, those of all of them, and what was left out."""
     title = f"{run.layout}, {run.method}, {len(run.scored)} of {len(run.records)} pairs"
