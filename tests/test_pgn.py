@@ -46,7 +46,7 @@ def test_mean_map_of_another_size_is_refused() -> None:
 def test_gradients_reach_every_parameter() -> None:
     pgn = small_pgn().train()
     with torch.no_grad():
-        for parameter in pgn.decoder.head.parameters():
+        for parameter in [*pgn.decoder.head.parameters(), *pgn.refiner.heads.parameters()]:
             parameter.normal_(0, 0.1)
     maps, _ = pgn(torch.rand(4, 3, 64, 64))
     points, deviation = pgn.landmarks(maps)
@@ -67,4 +67,4 @@ def test_regressor_starts_at_the_mean_face() -> None:
 def test_parameter_counts() -> None:
     config = PgnConfig()
     pgn = Pgn(config, torch.zeros(3, 49, 49), torch.rand(68, 2))
-    assert sum(p.numel() for p in pgn.parameters()) == 4_421_431
+    assert sum(p.numel() for p in pgn.parameters()) == 4_995_855

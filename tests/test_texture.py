@@ -71,7 +71,7 @@ def test_fill_continues_the_colours_around(model: MorphableModel) -> None:
 
 
 def test_fill_is_the_albedo_in_the_light_around(model: MorphableModel) -> None:
-    """A photo of the mean face in tinted light, turned so that a part is seen by neither half: the rest is predicted."""
+    """A photo of the mean face in tinted light, turned so that neither half shows all: the rest is predicted."""
     triangles, uv, vertices = model.triangles.numpy(), model.uv.numpy(), posed(model, 80.0)
     smooth = 0.5 + 0.3 * np.stack([np.sin(5 * uv[:, 1]), np.cos(4 * uv[:, 1]), np.sin(3 * uv[:, 1] + 1)], 1)
     smooth_model = MorphableModel(dataclasses.replace(model.arrays(), albedo_mean=smooth.astype(np.float32)))

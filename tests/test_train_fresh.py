@@ -9,7 +9,7 @@ import torch
 from face3d.morphable_file import MorphableArrays
 from tests.toy_views import toy_model, toy_photos, toy_views
 from train.augment import PLAIN
-from train.fresh import Drawer, FreshBatches, Mix, choose_batches, choose_held_out
+from train.fresh import Drawer, FreshBatches, Mix, aside_weight, choose_batches, choose_held_out
 from train.photos import load_photos
 from train.profiling import landmarks_of, project, vertices_of
 from train.view_batches import ViewBatches
@@ -73,6 +73,12 @@ def test_another_head_has_the_photos_expression_and_its_own_shape(model_path: Pa
     marks = project(landmarks_of(model, shape_mm), other.pose)[:, :2]
     centre = (marks.min(0) + marks.max(0)) / 2
     np.testing.assert_allclose(centre, (other.image.shape[0] - 1) / 2, atol=1e-3)  # its labels fit its picture
+
+
+def test_people_who_look_aside_are_drawn_more_often() -> None:
+    weight = aside_weight(np.array([0.0, -17.0, 27.0, -27.0, 45.0, 90.0]))
+    np.testing.assert_allclose(weight[:4], [1, 1, np.e, np.e], rtol=1e-6)
+    assert weight[4] > 15 and weight[5] == 35
 
 
 def test_held_out_views_are_always_the_same(model_path: Path, photos_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """Stages pgn and single learn on toy views, and their weights make a face."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from face3d.reconstruct import FaceNetworks
 from tests.toy_views import toy_model, toy_views
 from train.__main__ import run
 from train.config import Inputs, OptimiserConfig, RunOptions
-from train.pgn import PgnTask, PgnTrainConfig
+from train.pgn import PgnTask, PgnTrainConfig, start
 from train.single import SingleTask, SingleTrainConfig
 
 NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
@@ -27,12 +28,12 @@ def small_pgn_config() -> PgnTrainConfig:
     return PgnTrainConfig(network=NETWORK, batch_size=4, optimiser=OptimiserConfig(learning_rate=3e-3, ema_decay=0.5))
 
 
-def descend(task: PgnTask, watched: str) -> list[float]:
-    """One of the figures of 25 steps on one batch."""
+def descend(task: PgnTask, watched: str, steps: int = 25) -> list[float]:
+    """One of the figures of some steps on one batch."""
     batch = next(task.train_data()(0))
     optimiser = torch.optim.AdamW(task.model.parameters(), lr=3e-3)
     figures = []
-    for _ in range(25):
+    for _ in range(steps):
         values = task.train_step(task.model, batch, 0.0)
         optimiser.zero_grad()
         values["loss"].backward()
@@ -63,6 +64,17 @@ def test_pgn_overfits_one_batch(inputs: Inputs) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_a_pgn_from_before_the_refiner_can_be_trained_further(inputs: Inputs) -> None:
+    earlier, later = (PgnTask(small_pgn_config(), inputs, CPU).model.pgn for _ in range(2))
+    state = {name: value + 1 for name, value in earlier.state_dict().items() if not name.startswith("refiner.")}
+    fresh = {name: value.clone() for name, value in later.refiner.state_dict().items()}
+    start(later, state)
+    torch.testing.assert_close(later.decoder.head.weight, earlier.decoder.head.weight + 1)
+    torch.testing.assert_close(dict(later.refiner.state_dict()), fresh)
+    with pytest.raises(RuntimeError, match="decoder"):
+        start(later, {name: value for name, value in state.items() if not name.startswith("decoder.")})
+
+
 def test_flat_labels_teach_only_the_landmarks_in_the_picture(inputs: Inputs) -> None:
     """Where only 2D landmarks are known, a wrong depth and a wrong surface cost nothing."""
     task = PgnTask(small_pgn_config(), inputs, CPU)
@@ -78,6 +90,15 @@ def test_the_head_learns_the_shape(inputs: Inputs) -> None:
     """The encoder is asked for the shape as well: the head's error falls below the mean face's on one batch."""
     torch.manual_seed(0)
     distances = descend(PgnTask(small_pgn_config(), inputs, CPU), "shape_mm")
+    assert distances[-1] < 0.7 * distances[0]
+
+
+def test_the_map_learns_the_shape_whatever_the_pose(inputs: Inputs) -> None:
+    """Asked for nothing but the shape with its pose taken out, the map falls below the mean face's error."""
+    torch.manual_seed(0)
+    nothing_else = {"landmark_weight": 0.0, "map_weight": 0.0, "likelihood_weight": 0.0, "shape_weight": 0.0}
+    config = replace(small_pgn_config(), map_shape_weight=1.0, **nothing_else)
+    distances = descend(PgnTask(config, inputs, CPU), "map_shape_mm", steps=60)
     assert distances[-1] < 0.7 * distances[0]
 
 

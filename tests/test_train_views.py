@@ -15,13 +15,13 @@ from tests.toy_views import toy_model, toy_photos, toy_views
 from train.augment import PLAIN, AugmentConfig, augment
 from train.fit import Fit, fit_points, point_basis
 from train.labels import person_of, read_labels
-from train.photos import load_photos, true_yaw_deg, turn_far
+from train.photos import PATCH, PATCH_FACTOR, _patch, load_photos, true_yaw_deg, turn_far
 from train.profiling import apparent_yaw_deg, border_loop, ring_triangles, to_model_mm, turn, view_of
 from train.profiling import project as project_numpy
 from train.supervision import Supervisor, texel_vertices
 from train.synthetic import Generator
 from train.view_batches import LandmarkBasis, ViewBatches, held_out_batch, split_rows
-from train.views import Turner, draw_turned, load_views
+from train.views import Turner, beyond_edge, draw_turned, load_views
 
 
 @pytest.fixture
@@ -136,6 +136,48 @@ def test_missing_folders_say_what_makes_them(tmp_path: Path) -> None:
         load_views(tmp_path)
     with pytest.raises(FileNotFoundError, match="train.prepare photos"):
         load_photos(tmp_path)
+
+
+def test_photos_of_an_earlier_version_are_refused(model_path: Path, tmp_path: Path) -> None:
+    folder = toy_photos(tmp_path, MorphableArrays.load(model_path))
+    with np.load(folder / "fits.npz") as file:
+        fields = {name: file[name] for name in file.files if name != "inside_px"}
+    np.savez(folder / "fits.npz", allow_pickle=False, **fields)
+    with pytest.raises(ValueError, match=r"lacks \['inside_px'\]: make it again with `python -m train.prepare photos`"):
+        load_photos(folder)
+
+
+def test_a_patch_knows_what_of_it_shows_the_photo() -> None:
+    image = np.full((100, 80, 3), 200, np.uint8)
+    patch = _patch(image, np.array([[30.0, 40.0], [70.0, 90.0]]))
+    x0, y0, x1, y1 = patch.inside_px
+    middle, side = np.array([50.0, 65.0]), PATCH_FACTOR * 50
+    zoom = PATCH / side
+    expected = (np.array([[-0.5, -0.5], [79.5, 99.5]]) - middle) * zoom + (PATCH - 1) / 2
+    np.testing.assert_allclose([[x0, y0], [x1, y1]], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("backdrop", [False, True])
+def test_only_what_lies_beyond_the_photos_edge_is_replaced(backdrop: bool) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    behind = np.full((20, 20, 3), 7, np.uint8) if backdrop else None
+    found = beyond_edge(image, np.array([0, 10]), np.array([30, 40]), behind)
+    np.testing.assert_array_equal(found[10:, :30], image[10:, :30])
+    outside = np.ones((40, 40), bool)
+    outside[10:, :30] = False
+    assert (found[outside] == 7).all() if backdrop else found[outside].std() < 0.5 * image.std()
+
+
+def test_a_photo_shows_the_same_inside_whatever_lies_beyond(model_path: Path, tmp_path: Path) -> None:
+    model = MorphableArrays.load(model_path)
+    turner = Turner(model, load_photos(toy_photos(tmp_path, model)))
+    views = [turner.photo(0, np.random.default_rng(seed)).image for seed in range(8)]
+    stored = np.asarray(turner.photos.images[0])
+    size = len(stored)
+    for image in views:
+        np.testing.assert_array_equal(image[11:, : size - 20], stored[11:, : size - 20])
+    assert any((image[:10] != views[0][:10]).any() for image in views[1:])
 
 
 def test_label_files_are_checked(tmp_path: Path) -> None:

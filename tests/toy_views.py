@@ -35,6 +35,7 @@ def toy_photos(folder: Path, model: MorphableArrays, count: int = 6) -> Path:
         rotation=np.repeat(FRONTAL[None], count, 0).astype(np.float32),
         scale=np.full(count, pose.scale, np.float32),
         translation_px=np.repeat(pose.translation_px[None], count, 0).astype(np.float32),
+        inside_px=np.tile(np.float32([-9.0, 10.0, PATCH - 20.5, PATCH + 3.0]), (count, 1)),
         rms_mm=np.ones(count, np.float32),
         names=np.array([f"tar/{i}" for i in range(count)]),
         persons=np.array([f"person {i // 2}" for i in range(count)]),

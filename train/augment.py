@@ -16,8 +16,8 @@ class AugmentConfig(NamedTuple):
     roll_deg: float = 18.0  # standard deviation; one in ten anything up to 60
     flip: float = 0.5
     occlude: float = 0.35
-    blur: float = 0.25
-    low_resolution: float = 0.3
+    blur: float = 0.35
+    low_resolution: float = 0.4
     noise: float = 0.3
     grey: float = 0.15
     recolour: float = 1.0

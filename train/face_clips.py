@@ -19,6 +19,7 @@ from face3d.morphable_file import MorphableArrays
 from face3d.rasterise_numba import NumpyFragments, interpolate_numpy, rasterise_numpy
 from train.flow_scenes import HELD_OUT_SEED, Scene, SceneConfig, as_batch, develop, draw_layers, patches_of
 from train.flow_textures import Patches
+from train.hair import hair_cover
 from train.layer_motion import random_velocity
 from train.layer_warp import draw
 from train.photos import Photos, load_photos
@@ -121,7 +122,7 @@ class ClipDrawer:
             ends = [self.generator.coefficients(rng)[1] for _ in range(2)]
         else:
             ends = [self._expression(rng) for _ in range(2)]
-        colours = random_colours(self.model, self.loop, rng).astype(np.float32)
+        colours = random_colours(self.model, self.loop, hair_cover(self.model.mean, rng), rng).astype(np.float32)
         strength = np.full((len(colours), 1), rng.uniform(0.02, 0.08), np.float32)
         strength[len(self.model.mean) :] = rng.uniform(0.1, 0.3)
         skin = Skin(_grain(), self.grain_px, colours, strength, int(rng.integers(2**31)))
@@ -136,7 +137,7 @@ class ClipDrawer:
     def _photographed(self, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], float, Skin]:
         """The same of a photo: its own expression, then another one."""
         assert self.turner is not None and self.generator is not None
-        photo = self.turner.photo(int(rng.choice(self.rows)))
+        photo = self.turner.photo(int(rng.choice(self.rows)), rng)
         fitted = vertices_of(self.model, photo.identity, photo.expression)
         source = with_rings(project(fitted, photo.pose), self.loop, photo.pose.scale)[:, :2].astype(np.float32)
         change = rng.uniform(0.3, 0.8) * (self.generator.coefficients(rng)[1] - photo.expression)

@@ -42,6 +42,7 @@ class PgnTrainConfig(TrainConfig):
     map_weight: float = 0.5
     likelihood_weight: float = 0.1
     shape_weight: float = 0.02  # per millimetre, of the head that is dropped
+    map_shape_weight: float = 0.02  # per millimetre, of the map with its pose taken out
     depth_weight: float = 0.5  # of depth against x and y
 
 
@@ -77,6 +78,14 @@ def pgn_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("pgn."): value for name, value in state.items() if name.startswith("pgn.")}
 
 
+def start(pgn: Pgn, state: dict[str, Tensor]) -> None:
+    """Load weights to train further. Those of a PGN from before the refiner: the refiner starts fresh."""
+    if not any(name.startswith("refiner.") for name in state):
+        fresh = {name: value for name, value in pgn.state_dict().items() if name.startswith("refiner.")}
+        state = {**state, **fresh}
+    pgn.load_state_dict(state)
+
+
 class GuidedPgn(nn.Module):
     """The PGN and the head that regresses identity and expression from the encoder's pooled features."""
 
@@ -104,7 +113,7 @@ class PgnTask:
         size = config.network.map_size
         pgn = Pgn(config.network, mean_map(morphable, size), landmark_uv(morphable))
         if inputs.weights:
-            pgn.load_state_dict(pgn_state(inputs.weights[0]))
+            start(pgn, pgn_state(inputs.weights[0]))
         self.identities = morphable.identity_count
         self.model = GuidedPgn(pgn, morphable.identity_count + morphable.expression_count)
         self.supervisor = Supervisor(morphable, size).to(device)
@@ -133,10 +142,16 @@ class PgnTask:
         texel = point_distance(texels, goal, weight).mean()
         likelihood = gaussian_nll(texels, goal, maps.log_variance.flatten(1), weight).mean()
         shape = (self._shape_distance_mm(coefficients, batch) * solid[:, 0]).mean()
+        map_shape = (self._map_shape_distance_mm(maps, batch) * solid[:, 0]).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.map_weight * texel + config.likelihood_weight * likelihood
-        loss = loss + config.shape_weight * shape
-        return {"loss": loss, "landmark": landmark, "texel": texel, "likelihood": likelihood, "shape_mm": shape}
+        loss = loss + config.shape_weight * shape + config.map_shape_weight * map_shape
+        parts = {"landmark": landmark, "texel": texel, "likelihood": likelihood}
+        return {"loss": loss, **parts, "shape_mm": shape, "map_shape_mm": map_shape}
+
+    def _map_shape_distance_mm(self, maps: PositionMap, batch: Batch) -> Float[Tensor, " B"]:
+        points_px = torch.cat([maps.position_px.flatten(2), self.model.pgn.read(maps.position_px)], 2).transpose(1, 2)
+        return self.supervisor.shape_distance_mm(points_px, self.supervisor.true_shapes_mm(batch))
 
     def _shape_distance_mm(self, coefficients: Tensor, batch: Batch) -> Float[Tensor, " B"]:
         identity, expression = coefficients[:, : self.identities], coefficients[:, self.identities :]
@@ -155,13 +170,16 @@ class PgnTask:
         target = self.supervisor(batch, self.config.network.crop_size)
         chunks = batch["crop"].float().div(255).split(100)
         maps, coefficients = zip(*(model(chunk) for chunk in chunks), strict=True)
-        found = torch.cat([model.pgn.landmarks(part)[0] for part in maps])
+        whole = PositionMap(torch.cat([m.position_px for m in maps]), torch.cat([m.log_variance for m in maps]))
+        found = model.pgn.landmarks(whole)[0]
         shape_mm = self._shape_distance_mm(torch.cat(coefficients), batch)
+        map_shape_mm = self._map_shape_distance_mm(whole, batch)
         error = 100 * (found - target.landmarks_px)[..., :2].norm(dim=-1).mean(1) / target.size_px
         facing = batch["rotation"][:, :, 2]
         yaw = torch.rad2deg(torch.atan2(facing[:, 0], -facing[:, 2])).abs()
         bins = {"frontal": yaw <= 30, "half": (yaw > 30) & (yaw <= 60), "profile": yaw > 60}
-        figures = {"nme": float(error.mean()), "shape_mm": float(shape_mm.mean())}
+        figures = {"nme": error.mean(), "shape_mm": shape_mm.mean(), "map_shape_mm": map_shape_mm.mean()}
+        figures = {name: float(value) for name, value in figures.items()}
         return {**figures, **{name: float(error[rows].mean()) for name, rows in bins.items()}}
 
     def pictures(self, model: GuidedPgn) -> Mapping[str, np.ndarray]:

@@ -2,7 +2,8 @@
 training.
 
 The folder holds `images.npy` (N,S,S,3) uint8 and `fits.npz` with identity, expression, rotation, scale, translation_px
-(in the patch), rms_mm, names, persons.
+(in the patch), inside_px, rms_mm, names, persons. `inside_px` [x0, y0, x1, y1] is the part of the patch that shows the
+photo; beyond it, the photo is mirrored at its edge.
 """
 
 import logging
@@ -40,22 +41,39 @@ class Photos(NamedTuple):
     rotation: np.ndarray
     scale: np.ndarray
     translation_px: np.ndarray
+    inside_px: np.ndarray
     rms_mm: np.ndarray
     names: np.ndarray
     persons: np.ndarray
 
 
 def load_photos(folder: Path) -> Photos:
-    """Open a folder that `build_photos` wrote."""
-    return Photos(**load_folder(folder, "fits.npz", "photos"))
+    """Open a folder that `build_photos` wrote. FileNotFoundError; ValueError for one of an earlier version."""
+    fields = load_folder(folder, "fits.npz", "photos")
+    missing = set(Photos._fields) - set(fields)
+    if missing:
+        raise ValueError(
+            f"{folder}/fits.npz lacks {sorted(missing)}: make it again with `python -m train.prepare photos`"
+        )
+    return Photos(**fields)
 
 
-def _patch(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The square around a face, and the points (478,2) in it."""
+class _Patch(NamedTuple):
+    """The square around a face, the points (478,2) in it, and the part of it that shows the photo."""
+
+    image: np.ndarray
+    points_px: np.ndarray
+    inside_px: np.ndarray
+
+
+def _patch(image: np.ndarray, points: np.ndarray) -> _Patch:
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     side = float(PATCH_FACTOR * (high - low).max())
     transform = crop_transform((low + high) / 2, side, PATCH)
-    return warp(image, transform, (PATCH, PATCH), border="reflect"), transform_points(transform, points[:, :2])
+    corners = np.array([[-0.5, -0.5], [image.shape[1] - 0.5, image.shape[0] - 0.5]])
+    inside_px = transform_points(transform, corners).ravel().astype(np.float32)
+    patch = warp(image, transform, (PATCH, PATCH), border="reflect")
+    return _Patch(patch, transform_points(transform, points[:, :2]), inside_px)
 
 
 def _frontal(landmarks: np.ndarray) -> np.ndarray:
@@ -109,9 +127,16 @@ def turn_far(fit: Fit, refit: Callable[[torch.Tensor, torch.Tensor], Fit]) -> Fi
     turned = np.stack([turn(rotation[row], true_yaw_deg(yaw_deg[row]), 0.0) for row in rows])
     index = torch.from_numpy(rows)
     again = refit(index, torch.from_numpy(turned).float())
-    for whole, part in zip((*fit.pose, *fit[:2], fit.rms_mm), (*again.pose, *again[:2], again.rms_mm), strict=True):
-        whole[index] = part
-    return fit
+
+    def mixed(whole: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        return whole.index_copy(0, index, part)
+
+    return Fit(
+        mixed(fit.identity, again.identity),
+        mixed(fit.expression, again.expression),
+        ScaledOrthography(*(mixed(whole, part) for whole, part in zip(fit.pose, again.pose, strict=True))),
+        mixed(fit.rms_mm, again.rms_mm),
+    )
 
 
 def _joined(parts: list[Fit]) -> Fit:
@@ -123,20 +148,18 @@ def _joined(parts: list[Fit]) -> Fit:
 def build_photos(model_path: Path, data: Path, label_files: list[Path], bfm68: Path, out: Path, every: int = 4) -> int:
     """Cut and fit all labelled images; returns how many. Faces whose fit is worse than RMS_LIMIT_MM are left out."""
     labels = read_labels(label_files)
-    patches, points, rows = [], [], []
+    patches, rows = [], []
     for row, image in labelled_images(data, labels, every):
-        patch, moved = _patch(image, labels.landmarks[row])
-        patches.append(patch)
-        points.append(moved)
+        patches.append(_patch(image, labels.landmarks[row]))
         rows.append(row)
     model = MorphableModel.load(model_path)
     tied = tie(model.arrays(), _frontal(labels.landmarks[rows]))
-    goal_px = torch.from_numpy(np.stack(points)[:, tied.points]).float()
+    goal_px = torch.from_numpy(np.stack([patch.points_px for patch in patches])[:, tied.points]).float()
     fit = fit_all(model, tied, goal_px, population_centre(model, bfm68))
     good = np.flatnonzero(fit.rms_mm.numpy() < RMS_LIMIT_MM)
     log.info("%d of %d faces fitted within %.1f mm", len(good), len(rows), RMS_LIMIT_MM)
     out.mkdir(parents=True, exist_ok=True)
-    np.save(out / "images.npy", np.stack([patches[i] for i in good]))
+    np.save(out / "images.npy", np.stack([patches[i].image for i in good]))
     names = labels.names[np.array(rows)[good]]
     np.savez(
         out / "fits.npz",
@@ -145,6 +168,7 @@ def build_photos(model_path: Path, data: Path, label_files: list[Path], bfm68: P
         rotation=fit.pose.rotation[good].numpy(),
         scale=fit.pose.scale[good].numpy(),
         translation_px=fit.pose.translation_px[good].numpy(),
+        inside_px=np.stack([patches[i].inside_px for i in good]),
         rms_mm=fit.rms_mm[good].numpy(),
         names=names,
         persons=np.array([person_of(str(name)) for name in names]),

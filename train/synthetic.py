@@ -1,8 +1,9 @@
 """`python -m train.prepare synthetic`: people who do not exist, with exact labels: identity, expression, colour,
 light, pose.
 
-Expressions are those seen in real photos, mixed and exaggerated; identities, colours and lights are drawn. Hair and
-collar are rings around the mesh in random colours, the background is cut from photos.
+Expressions are those seen in real photos, mixed and exaggerated; identities, colours and lights are drawn. Hair
+covers more or less of the head (train.hair), the back of it and the collar are rings around the mesh in random colours,
+the background is cut from photos.
 """
 
 import logging
@@ -13,6 +14,7 @@ import numpy as np
 
 from face3d.morphable_file import MorphableArrays
 from face3d.rasterise_numba import interpolate_numpy, rasterise_numpy
+from train.hair import hair_colour, hair_cover, stand_off_mm
 from train.photos import Photos, load_photos
 from train.profiling import (
     RINGS,
@@ -59,13 +61,20 @@ class Generator:
         rotation = turn(FRONTAL, float(rng.uniform(-110, 110)), float(rng.normal(0, 15)))
         pose = view_of(landmarks_of(self.model, shape), rotation, SIZE)
         placed = with_rings(project(shape, pose), self.loop, pose.scale).astype(np.float32)
-        return View(self._render(placed, rng), identity, expression, pose)
+        image, cover = self._render(placed, pose.scale, rng)
+        return View(image, identity, expression, pose, cover=cover.astype(np.float16))
 
-    def _render(self, placed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        hair_or_bald = len(self.triangles) if rng.random() < 0.8 else len(self.model.triangles)
-        triangles = self.triangles[:hair_or_bald]
-        normals = vertex_normals(placed, triangles)
-        lit = random_colours(self.model, self.loop, rng) * shading(normals, rng)
+    def _render(self, placed: np.ndarray, px_per_mm: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The head with its hair, and how much of it covers each vertex (V,); in four of five pictures with rings for
+        what is behind the head."""
+        count = len(self.triangles) if rng.random() < 0.8 else len(self.model.triangles)
+        triangles = self.triangles[:count]
+        cover = hair_cover(self.model.mean, rng)
+        colours = random_colours(self.model, self.loop, cover, rng)
+        if cover.any():
+            off = stand_off_mm(cover, rng) * px_per_mm
+            placed[: len(cover)] += (off[:, None] * vertex_normals(placed, triangles)[: len(cover)]).astype(np.float32)
+        lit = colours * shading(vertex_normals(placed, triangles), rng)
         fragments = rasterise_numpy(placed, triangles, (SIZE, SIZE))
         seen = 255 * interpolate_numpy(lit.astype(np.float32), triangles, fragments)
         seen += (
@@ -73,7 +82,7 @@ class Generator:
         )
         mask = cv2.GaussianBlur((fragments.triangle >= 0).astype(np.float32), (0, 0), 0.7)[..., None]
         background = self._background(rng).astype(np.float32)
-        return np.clip(seen * mask + background * (1 - mask), 0, 255).astype(np.uint8)
+        return np.clip(seen * mask + background * (1 - mask), 0, 255).astype(np.uint8), cover
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < PLAIN_BACKGROUND:
@@ -84,13 +93,16 @@ class Generator:
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 7)))
 
 
-def random_colours(model: MorphableArrays, loop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Albedo (V + rings, 3) in 0..1: skin of the model in any tone, hair above the ears, cloth below the chin."""
+def random_colours(model: MorphableArrays, loop: np.ndarray, cover: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Albedo (V + rings, 3) in 0..1: skin of the model in any tone, hair where it covers the skin (V,) and on the rings
+    above the ears, cloth below the chin."""
     assert model.albedo_mean is not None and model.albedo_basis is not None
     mix = rng.standard_normal(len(model.albedo_basis)) * 1.1
     skin = model.albedo_mean + np.tensordot(mix, model.albedo_basis, 1)
     skin = skin * np.exp(rng.normal(-0.15, 0.35)) * np.exp(rng.normal(0, 0.06, 3))
     hair = rng.uniform(0.02, 0.75) * np.array([1.0, rng.uniform(0.7, 1.0), rng.uniform(0.45, 1.0)])
+    if cover.any():
+        skin = skin + cover[:, None] * (hair_colour(model.mean, hair, rng) - skin)
     cloth = rng.uniform(0, 1, 3)
     low = model.mean[loop, 1] < -85
     ring = np.where(low[:, None], cloth, hair)
@@ -134,7 +146,7 @@ def draw_synthetic(model_path: Path, photos_dir: Path, out: Path, count: int, se
     for at in range(count):
         view = generator.draw(rng)
         images[at] = view.image
-        views.append(view._replace(image=images[at]))
+        views.append(view._replace(image=images[at], cover=None))
         if at % 5000 == 4999:
             log.info("%d of %d views", at + 1, count)
     save_views(out, images, {**labels_of(views), "person": SYNTHETIC_PERSON + seed * count + np.arange(count)})

@@ -41,13 +41,15 @@ log = logging.getLogger(__name__)
 class View(NamedTuple):
     """One picture (S,S,3) uint8 and what made it: coefficients (K,), (E,) and the pose in the picture.
 
-    `flat`: only the 68 landmarks in the picture are known (see `Views`)."""
+    `flat`: only the 68 landmarks in the picture are known (see `Views`). `cover` (V,): how much hair covers each
+    vertex, in 0..1 (train.hair); None where that is not known."""
 
     image: np.ndarray
     identity: np.ndarray
     expression: np.ndarray
     pose: Pose
     flat: bool = False
+    cover: np.ndarray | None = None
 
 
 class Views(NamedTuple):
@@ -107,22 +109,31 @@ class Turner:
         rings = ring_triangles(self.loop, len(model.mean), len(RINGS))
         self.triangles = np.concatenate([model.triangles, rings]).astype(np.int32)
 
-    def photo(self, row: int) -> View:
-        """A photo as it is, with its fit."""
+    def photo(self, row: int, rng: np.random.Generator) -> View:
+        """A photo as it is, with its fit; beyond its edge a blurred continuation or another background."""
         photos = self.photos
         pose = Pose(photos.rotation[row], float(photos.scale[row]), photos.translation_px[row])
-        return View(np.asarray(photos.images[row]), photos.identity[row], photos.expression[row], pose)
+        image, inside_px = np.asarray(photos.images[row]), photos.inside_px[row]
+        low, high = np.ceil(inside_px[:2] + 0.5).astype(int), np.floor(inside_px[2:] + 0.5).astype(int)
+        if (low > 0).any() or (high < image.shape[1]).any():
+            backdrop = self._background(rng) if rng.random() < 0.5 else None
+            image = beyond_edge(image, low.clip(0), high.clip(low.clip(0) + 1, image.shape[1]), backdrop)
+        return View(image, photos.identity[row], photos.expression[row], pose)
 
     def draw(self, row: int, rng: np.random.Generator, other_face: float = 0.0) -> View:
-        """One view: a third near the photo's own pose, the others turned in depth, to the side that is seen.
+        """One view: a third near the photo's own pose, the others turned in depth, to the side that is seen; a few of
+        those who look aside are turned back, so that stretched skin does not mean a large turn.
 
         With probability `other_face` the photo's skin is drawn on another head than its own: known shapes as varied as
         the prior's under real texture."""
-        photo = self.photo(row)
+        photo = self.photo(row, rng)
         own = photo.pose
         yaw = apparent_yaw_deg(own.rotation)
-        if rng.random() < 0.33:
+        kind = rng.random()
+        if kind < 0.33:
             rotation = turn(own.rotation, yaw + rng.normal(0, 6), rng.normal(0, 4))
+        elif kind < 0.45 and abs(yaw) > 20:
+            rotation = turn(own.rotation, rng.uniform(-0.3, 1.0) * yaw, rng.normal(0, 6))
         else:
             side = np.sign(yaw) if rng.random() < min(1.0, abs(yaw) / 15) else rng.choice([-1.0, 1.0])
             least = max(0.0, 1.5 * (abs(yaw) - 20))  # what a photo hides, it cannot show
@@ -147,6 +158,19 @@ class Turner:
         corner = other[: 96 if rng.random() < 0.7 else 192]
         image = cv2.resize(corner[:, :: rng.choice([-1, 1])], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 6.0)))
+
+
+def beyond_edge(image: np.ndarray, low: np.ndarray, high: np.ndarray, backdrop: np.ndarray | None) -> np.ndarray:
+    """The image (S,S,3) with all but [low, high) (x, y) replaced: by a backdrop, or the blurred edge carried on."""
+    size = image.shape[0]
+    inner = image[low[1] : high[1], low[0] : high[0]]
+    if backdrop is None:
+        around = (low[1], size - high[1], low[0], size - high[0])
+        filled = cv2.GaussianBlur(cv2.copyMakeBorder(inner, *around, cv2.BORDER_REPLICATE), (0, 0), 5.0)
+    else:
+        filled = cv2.resize(backdrop, (size, size), interpolation=cv2.INTER_LINEAR)
+    filled[low[1] : high[1], low[0] : high[0]] = inner
+    return filled
 
 
 def plain_background(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from face3d.networks.backbone import BackboneConfig, Features, build_backbone, conv_norm, relu_in_place
+from face3d.networks.refiner import Refiner, RefinerConfig
 
 LOG_VARIANCE_LIMITS = (-8.0, 8.0)
 
@@ -31,6 +32,7 @@ class PgnConfig:
     squeeze: int = 96
     seed_size: int = 7
     channels: tuple[int, ...] = (32, 32, 24, 16)
+    refiner: RefinerConfig = field(default_factory=RefinerConfig)
 
     @property
     def map_size(self) -> int:
@@ -94,6 +96,7 @@ class Pgn(nn.Module):
         self.encoder = build_backbone(config.backbone)
         cells = (config.crop_size // 32) ** 2
         self.decoder = Decoder(self.encoder.channels[-1], cells, config)
+        self.refiner = Refiner(config.refiner, self.encoder.channels, size)
         self.mean_map = nn.Parameter(mean_map.clone())
         self.register_buffer("landmark_uv", landmark_uv.clone())
 
@@ -101,6 +104,8 @@ class Pgn(nn.Module):
         """Position map of crops in [0,1], and the encoder's features for the regressors."""
         features = self.encoder(crops)
         raw = self.decoder(features.stride32).float()
+        places = (self.mean_map[:2] + raw[:, :2]).permute(0, 2, 3, 1)
+        raw = raw + self.refiner(features, places, raw).float()
         half = self.config.crop_size / 2
         position = (self.mean_map + raw[:, :3]) * half
         position = torch.cat([position[:, :2] + (half - 0.5), position[:, 2:]], dim=1)
