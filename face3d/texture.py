@@ -264,10 +264,9 @@ def _continuation(
     1996); one where nothing is known."""
     known = np.where(known >= 0.5, known, np.float32(0.0))
     small = (min(_FILL_SIZE, len(known)),) * 2
-    weights = cv2.merge([known] * 3)
-    seen = cv2.multiply(colours, weights, dtype=cv2.CV_32F), cv2.multiply(albedo, weights), known
-    shown, plain, weight = (np.asarray(cv2.resize(v, small, interpolation=cv2.INTER_AREA), np.float32) for v in seen)
-    light = _push_pull(weight[..., None] * shown / np.maximum(plain, 1e-3), weight, np.ones(3, np.float32))
+    weighted = cv2.multiply(colours, cv2.merge([known] * 3), dtype=cv2.CV_32F)
+    shown, plain, weight = (cv2.resize(v, small, interpolation=cv2.INTER_AREA) for v in (weighted, albedo, known))
+    light = _push_pull(np.asarray(shown / plain, np.float32), np.asarray(weight, np.float32), np.ones(3, np.float32))
     large = cv2.resize(light, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.multiply(albedo, large, dtype=cv2.CV_8U), np.uint8)
 

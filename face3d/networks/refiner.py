@@ -67,8 +67,9 @@ class Refiner(nn.Module):
         each = self.enter(found.contiguous(memory_format=torch.channels_last))
         fourth = self.down(each)
         common = self.heads[2](self.common(self.pool(fourth))).unflatten(1, (4, self.small, self.small))
-        parts = (self.heads[0](each), self.heads[1](fourth), common)
-        return torch.stack([_resize(part.float(), raw.shape[-1]) for part in parts]).sum(0)
+        own = self.heads[0](each).float()
+        wider = [_resize(part.float(), own.shape[-1]) for part in (self.heads[1](fourth), common)]
+        return _resize(own + wider[0] + wider[1], raw.shape[-1])
 
 
 def _conv_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
