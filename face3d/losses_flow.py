@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from face3d.census_numba import SOFTNESS, SQUASH, CensusDistance
+
 CENSUS_RADIUS = 3
 """Pixels from the centre of the 7 x 7 census patch to its edge, and so the border that the census loss leaves out."""
 
@@ -48,19 +50,31 @@ def soft_census(image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 48 h w"]:
     centre = grey[..., CENSUS_RADIUS : CENSUS_RADIUS + height, CENSUS_RADIUS : CENSUS_RADIUS + width]
     patches = torch.cat([grey[..., y : y + height, x : x + width] for y, x in _NEIGHBOURS], dim=1)
     difference = patches - centre
-    return difference * (0.81 + difference.square()).rsqrt()
+    return difference * (SQUASH + difference.square()).rsqrt()
 
 
 def census_distance(first: Float[Tensor, "B C H W"], second: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H W"]:
     """How many of a pixel's 48 neighbours compare differently with it in the two pictures; zero on a border of 3 px.
 
-    ``sum_k (t_k - t'_k)^2 / (0.1 + (t_k - t'_k)^2)``, a soft Hamming distance (as `soft_census`).
+    ``sum_k (t_k - t'_k)^2 / (0.1 + (t_k - t'_k)^2)``, a soft Hamming distance (as `soft_census`). Single precision on
+    a CPU goes through `face3d.census_numba`, which has the first derivative only.
     """
     height, width = first.shape[-2:]
     if min(height, width) <= 2 * CENSUS_RADIUS:
         return (first + second).sum(dim=1) * 0
+    if first.device.type == "cpu" and first.dtype == second.dtype == torch.float32:
+        grey = [255 * _grey(picture)[:, 0] for picture in (first, second)]
+        distance: Tensor = CensusDistance.apply(*grey, CENSUS_RADIUS)
+        return distance
+    return census_distance_reference(first, second)
+
+
+def census_distance_reference(
+    first: Float[Tensor, "B C H W"], second: Float[Tensor, "B C H W"]
+) -> Float[Tensor, "B H W"]:
+    """`census_distance` in torch's own operations, on any device and in any precision."""
     squared = (soft_census(first) - soft_census(second)).square()
-    return functional.pad((squared / (0.1 + squared)).sum(dim=1), [CENSUS_RADIUS] * 4)
+    return functional.pad((squared / (SOFTNESS + squared)).sum(dim=1), [CENSUS_RADIUS] * 4)
 
 
 def census_loss(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from face3d.losses_flow import (
     census_distance,
+    census_distance_reference,
     census_loss,
     masked_mean,
     rgb_loss,
@@ -72,6 +73,28 @@ def test_census_leaves_the_border_out() -> None:
     border[:, 3:-3, 3:-3] = 0
     assert census_loss(image, changed, border).tolist() == [0, 0]
     torch.testing.assert_close(census_loss(image, changed, mask), census_loss(image, changed, mask - border))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (7, 20), (23, 8), (31, 40)])
+def test_compiled_census_is_the_reference(size: tuple[int, int]) -> None:
+    first = pictures(3, size[1], size[0]).transpose(2, 3).requires_grad_()  # not contiguous
+    second = (first.detach() + 0.02 * torch.randn(3, 3, *size)).requires_grad_()
+    upstream = torch.rand(3, *size)
+    found, expected = (
+        (values, *torch.autograd.grad((values * upstream).sum(), (first, second)))
+        for values in (census_distance(first, second), census_distance_reference(first, second))
+    )
+    torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-5)
+    for gradient, wanted in zip(found[1:], expected[1:], strict=True):
+        assert gradient.abs().max() > 1
+        torch.testing.assert_close(gradient, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=1e-4)
+
+
+def test_compiled_census_gives_a_gradient_only_where_one_is_needed() -> None:
+    still, moved = pictures(), pictures().requires_grad_()
+    census_distance(still, moved).sum().backward()
+    assert still.grad is None and moved.grad is not None
+    assert not census_distance(still, moved.detach()).requires_grad
 
 
 @pytest.mark.parametrize("size", [(1, 1), (6, 9), (7, 7)])
