@@ -18,7 +18,9 @@ Data = Annotated[Path, typer.Option("--data", help="Folder of the data: the benc
 Weights = Annotated[Path | None, typer.Option(help="Networks written by `python -m train`; else the embedded ones.")]
 Model = Annotated[Path | None, typer.Option(help="Morphable model .npz; else the embedded one.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; else CUDA where there is one.")]
-FlowWeights = Annotated[Path | None, typer.Option(help="Flow network by `python -m train`, for --method face3d.")]
+FlowWeights = Annotated[
+    Path | None, typer.Option(help="Flow network by `python -m train`, for --method face3d; else the embedded one.")
+]
 Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
 
@@ -141,7 +143,25 @@ def flow_command(
     folder = _folder(data, f"flow/{'rubberwhale' if layout == 'middlebury' else layout}")
     run = run_flow(layout, folder, ours or FLOW_METHODS[method](), pictures)
     tables.show_pairs(run, ("epe_px", "epe_non_occluded_px", "epe_occluded_px", "fl_percent"))
-    _save(json, {"benchmark": "flow", **_source(weights), **run.as_dict()})
+    _save(json, {"benchmark": "flow", **_source(method, weights), **run.as_dict()})
+
+
+@app.command("clips")
+def clips_command(
+    data: Data,
+    method: Annotated[Literal["dis", "farneback", "face3d"], typer.Option(help="Which optical flow.")] = "dis",
+    weights: FlowWeights = None,
+    device: Device = None,
+    json: Json = None,
+) -> None:
+    """Optical flow of real frames: share of pixels whose flow leads back, census distance after warping."""
+    from eval.flow_methods import FLOW_METHODS
+    from eval.flow_unlabelled import run_unlabelled
+
+    ours = _face3d_flow(method, weights, device)
+    run = run_unlabelled(data, ours or FLOW_METHODS[method]())
+    tables.show_pairs(run, ("consistent_percent", "census_distance", "census_distance_without_flow"))
+    _save(json, {"benchmark": "clips", **_source(method, weights), **run.as_dict()})
 
 
 @app.command("stereo")
@@ -161,7 +181,7 @@ def stereo_command(
     ours = _face3d_flow(method, weights, device)
     run = run_stereo(layout, _folder(data, f"stereo/{layout}"), ours or STEREO_METHODS[method](), pictures)
     tables.show_pairs(run, ("epe_px", "d1_percent", "bad_3_percent", "bad_3_non_occluded_percent"))
-    _save(json, {"benchmark": "stereo", **_source(weights), **run.as_dict()})
+    _save(json, {"benchmark": "stereo", **_source(method, weights), **run.as_dict()})
 
 
 @app.command()
@@ -240,10 +260,10 @@ def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Fa
 
 
 def _face3d_flow(method: str, weights: Path | None, device: str | None) -> "Face3dFlow | None":
-    """face3d's networks where they are the method; weights go with them, and with nothing else."""
-    if (method == "face3d") != (weights is not None):
-        raise typer.BadParameter("give it with --method face3d, and only then", param_hint="--weights")
-    if weights is None:
+    """face3d's networks where they are the method; weights go with nothing else."""
+    if method != "face3d":
+        if weights is not None:
+            raise typer.BadParameter("give it with --method face3d only", param_hint="--weights")
         return None
     from eval.method_flow import Face3dFlow
     from face3d.optical_flow import FlowEstimator
@@ -257,13 +277,13 @@ def _folder(data: Path, name: str) -> Path:
 
 
 def _write(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
-    _save(path, {"weights": {"file": "embedded"}, **_source(weights), **content})
+    _save(path, {**_source("face3d", weights), **content})
 
 
-def _source(weights: Path | None) -> dict[str, Any]:
-    """What the JSON says of given weights."""
+def _source(method: str, weights: Path | None) -> dict[str, Any]:
+    """What the JSON says of the weights, where the method has any."""
     if weights is None:
-        return {}
+        return {"weights": {"file": "embedded"}} if method == "face3d" else {}
     from eval.report import sha256
 
     return {"weights": {"file": weights.name, "sha256": sha256(weights)}}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -24,7 +24,18 @@ from face3d.flow_layouts import (
 from face3d.flow_picture import error_picture, flow_picture
 
 _PICTURE_BYTES = 1_000_000
-Files = TypeVar("Files", FlowFiles, StereoFiles)
+
+
+class Named(Protocol):
+    """Files of one pair."""
+
+    @property
+    def name(self) -> str:
+        """What the pair is called."""
+        ...
+
+
+Files = TypeVar("Files", bound=Named)
 
 
 class PairRecord(NamedTuple):
@@ -92,7 +103,7 @@ def run_flow(layout: str, folder: Path, method: FlowMethod, pictures: Path | Non
             _flow_pictures(pictures, sample, prediction.flow_px)
         return PairRecord(sample.name, scores, seconds)
 
-    return PairRun(layout, method.name, _each(FLOW_LAYOUTS[layout](folder), measure))
+    return PairRun(layout, method.name, scored_each(FLOW_LAYOUTS[layout](folder), measure))
 
 
 def run_stereo(layout: str, folder: Path, method: StereoMethod, pictures: Path | None = None) -> PairRun:
@@ -108,10 +119,11 @@ def run_stereo(layout: str, folder: Path, method: StereoMethod, pictures: Path |
             _stereo_pictures(pictures, sample, disparity)
         return PairRecord(sample.name, scores, seconds)
 
-    return PairRun(layout, method.name, _each(STEREO_LAYOUTS[layout](folder), measure))
+    return PairRun(layout, method.name, scored_each(STEREO_LAYOUTS[layout](folder), measure))
 
 
-def _each(files: list[Files], measure: Callable[[Files], PairRecord]) -> list[PairRecord]:
+def scored_each(files: list[Files], measure: Callable[[Files], PairRecord]) -> list[PairRecord]:
+    """Measure pair after pair; what cannot be read gets a record that says why."""
     records = []
     for item in files:
         try:

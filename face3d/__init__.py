@@ -3,6 +3,7 @@
     import face3d
     faces = face3d.reconstruct("photo.jpg")     # largest face first, [] where there is none
     faces[0].save("face.glb")
+    forward_px = face3d.flow("frame1.png", "frame2.png").forward_px
 
 types              shapes, units and frames; every convention in one place
 geometry, camera, image, mesh, pose, morphable     the differentiable mathematics
@@ -23,6 +24,9 @@ from face3d._version import __version__
 
 if TYPE_CHECKING:
     from face3d.morphable import MorphableModel as MorphableModel
+    from face3d.optical_flow import FlowEstimator as FlowEstimator
+    from face3d.optical_flow import OpticalFlow as OpticalFlow
+    from face3d.optical_flow import flow as flow
     from face3d.pipeline import Reconstructor as Reconstructor
     from face3d.pipeline import reconstruct as reconstruct
     from face3d.reconstruction import Reconstruction as Reconstruction
@@ -32,9 +36,21 @@ _HOMES = {
     "Reconstructor": "face3d.pipeline",
     "Reconstruction": "face3d.reconstruction",
     "MorphableModel": "face3d.morphable",
+    "flow": "face3d.optical_flow",
+    "FlowEstimator": "face3d.optical_flow",
+    "OpticalFlow": "face3d.optical_flow",
 }
 
-__all__ = ["MorphableModel", "Reconstruction", "Reconstructor", "__version__", "reconstruct"]
+__all__ = [
+    "FlowEstimator",
+    "MorphableModel",
+    "OpticalFlow",
+    "Reconstruction",
+    "Reconstructor",
+    "__version__",
+    "flow",
+    "reconstruct",
+]
 
 
 class _Package(ModuleType):

@@ -110,7 +110,9 @@ def flow_command(
     frame1: Annotated[Path, typer.Argument(help="A frame: JPEG, PNG, ...")],
     frame2: Annotated[Path, typer.Argument(help="The next frame, of the same size.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="NAME.flo, or NAME.png with KITTI's 16 bits.")],
-    weights: Annotated[Path, typer.Option(help="Flow network trained by `python -m train`.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Flow network trained by `python -m train`; else the embedded one.")
+    ] = None,
     previous: Annotated[Path | None, typer.Option(help="The frame before FRAME1, for networks of three.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also write the flow as colours: NAME.png.")] = None,
     occlusion: Annotated[Path | None, typer.Option(help="Also write NAME.png, 255 where FRAME2 hides FRAME1.")] = None,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
-from face3d.checkpoint import load_weights
+from face3d.checkpoint import asset_path, load_weights
 from face3d.io import ImageLike, read_image
 from face3d.networks.flow import FlowConfig, FlowNetwork
 from face3d.pipeline import pick_device
 from face3d.warping import occluded_by_consistency
 
 STAGE = "flow"
+EMBEDDED = "flow.safetensors"
 
 
 class OpticalFlow(NamedTuple):
@@ -35,10 +37,11 @@ class OpticalFlow(NamedTuple):
 
 
 class FlowEstimator:
-    """Optical flow, loaded once: ``flow = FlowEstimator("flow.safetensors"); forward_px = flow(a, b).forward_px``.
+    """Optical flow, loaded once: ``flow = FlowEstimator(); forward_px = flow(a, b).forward_px``.
 
     Args:
-        weights: a network of two or three frames that `python -m train flow` wrote.
+        weights: a network of two or three frames that `python -m train flow` wrote; None takes the embedded one, of
+            two frames.
         device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is a device, else the CPU.
 
     Raises:
@@ -46,17 +49,21 @@ class FlowEstimator:
         ValueError: weights that are damaged or of another stage, or a device that is not there.
     """
 
-    def __init__(self, weights: str | os.PathLike[str], device: str | torch.device | None = None) -> None:
+    def __init__(self, weights: str | os.PathLike[str] | None = None, device: str | torch.device | None = None) -> None:
         self.device = pick_device(device)
-        self.network = load_flow_network(weights).to(self.device)
+        self._take(load_flow_network(asset_path(EMBEDDED) if weights is None else weights))
 
     @classmethod
     def from_network(cls, network: FlowNetwork, device: str | torch.device = "cpu") -> "FlowEstimator":
         """An estimator of a given network, which is moved to the device."""
         self = cls.__new__(cls)
         self.device = pick_device(device)
-        self.network = network.to(self.device)
+        self._take(network)
         return self
+
+    def _take(self, network: FlowNetwork) -> None:
+        self.network = network.to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, frame1: ImageLike, frame2: ImageLike, previous: ImageLike | None = None) -> OpticalFlow:
         """The flow between two frames of one size, which may be any.
@@ -93,6 +100,19 @@ class FlowEstimator:
         first, second, previous = frames[0], frames[1], frames[2 if len(frames) == 3 else 0]
         triples = torch.stack([torch.stack([previous, first, second]), torch.stack([second, second, first])])
         return self.network(triples).forward_px
+
+
+@lru_cache(maxsize=1)
+def _default() -> FlowEstimator:
+    return FlowEstimator()
+
+
+def flow(frame1: ImageLike, frame2: ImageLike, previous: ImageLike | None = None) -> OpticalFlow:
+    """The flow between two frames with the embedded network, loaded at the first call: see `FlowEstimator.__call__`.
+
+    The embedded network is one of two frames: `previous` is not read.
+    """
+    return _default()(frame1, frame2, previous)
 
 
 def load_flow_network(weights: str | os.PathLike[str]) -> FlowNetwork:

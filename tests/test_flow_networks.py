@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from face3d.networks.cost_volume import cost_volume, unit_features
+from face3d.networks.cost_volume import cost_volume, cost_volume_reference, unit_features
 from face3d.networks.flow import DDFLOW, SELFLOW, SMALL, FlowConfig, FlowNetwork, Flows
 from face3d.warping import warp_by_flow
 from tests.flow_weights import THREE, TINY, lively_network
@@ -52,6 +52,28 @@ def test_cost_volume_is_what_its_definition_says(normalise: bool, size: tuple[in
         strict=True,
     ):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(("size", "radius"), [((9, 20), 4), ((3, 33), 4), ((1, 24), 2), ((20, 21), 1)])
+def test_compiled_cost_volume_is_the_reference(size: tuple[int, int], radius: int) -> None:
+    pair = [unit_features(torch.randn(2, 5, *size)).requires_grad_() for _ in range(2)]
+    fast, reference = cost_volume(*pair, radius), cost_volume_reference(*map(unit_features, pair), radius)
+    torch.testing.assert_close(fast, reference)
+    weights = torch.randn_like(reference)
+    for got, expected in zip(
+        torch.autograd.grad((fast * weights).sum(), pair),
+        torch.autograd.grad((reference * weights).sum(), pair),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_compiled_cost_volume_takes_half_precision() -> None:
+    pair = [torch.randn(1, 4, 4, 24, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
+    cost = cost_volume(*pair)
+    torch.testing.assert_close(cost, cost_volume(*(feature.float() for feature in pair)), atol=0.02, rtol=0.02)
+    cost.sum().backward()
+    assert all(feature.grad is not None and feature.grad.dtype == torch.bfloat16 for feature in pair)
 
 
 @pytest.mark.parametrize("normalise", [True, False])

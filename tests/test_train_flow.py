@@ -154,6 +154,13 @@ def test_pixels_that_leave_are_hidden(how: str) -> None:
     assert not any(mask.any() for mask in hidden(pairs(true, -true, first, second), "none"))
 
 
+def test_flows_that_disagree_everywhere_hide_nothing() -> None:
+    first, second, true = shifted(batch=2)
+    backward = torch.cat([-true[:1], 3 + true[1:]])
+    seen = hidden(pairs(true, backward, first, second), "consistency")
+    assert seen.forward[0].any() and not seen.forward[1].any() and not seen.backward[1].any()
+
+
 def test_only_the_weights_that_are_set_give_losses() -> None:
     first, second, true = shifted()
     nothing = hidden(pairs(true, -true, first, second), "none")

@@ -24,6 +24,8 @@ from face3d.warping import occluded_by_consistency, occluded_by_range, warp_by_f
 from train.flow_pairs import Pairs
 from train.flow_views import Lesson
 
+MOST_HIDDEN = 0.5  # of a picture
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
@@ -50,12 +52,19 @@ def hidden(pairs: Pairs, how: str) -> Hidden:
     """Occlusion of both frames of pairs by one of the ways of `ObjectiveConfig`."""
     there, back = pairs.forward_px, pairs.backward_px
     if how == "consistency":
-        return Hidden(occluded_by_consistency(there, back), occluded_by_consistency(back, there))
+        return Hidden(*(_unless_lost(occluded_by_consistency(*both)) for both in ((there, back), (back, there))))
     if how == "range":
         outside = [~warp_by_flow(flow[:, :1], flow.detach()).inside for flow in (there, back)]
         return Hidden(occluded_by_range(back) | outside[0], occluded_by_range(there) | outside[1])
     nothing = torch.zeros_like(there[:, 0], dtype=torch.bool)
     return Hidden(nothing, nothing)
+
+
+def _unless_lost(occluded: Bool[Tensor, "N H W"]) -> Bool[Tensor, "N H W"]:
+    """Nothing of a picture whose greater part would be hidden: flows that disagree so much are wrong, not occluded, and
+    a network whose every pixel was hidden would have nothing left to learn from."""
+    share = occluded.float().mean(dim=(1, 2), keepdim=True)
+    return occluded & (share < MOST_HIDDEN)
 
 
 def unlabelled_losses(pairs: Pairs, unseen: Hidden, config: ObjectiveConfig) -> dict[str, Float[Tensor, " N"]]:

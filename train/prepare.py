@@ -4,7 +4,8 @@ photos      fit the morphable model to pseudo-labelled photos and clips
 albedo      learn skin colour from the fitted photos, for `python -m bfm build --albedo`
 turned      draw fitted photos turned in depth
 synthetic   draw people who do not exist
-flow        draw unseen scenes with their optical flow or disparity, for `python -m eval flow|stereo --layout generated`
+flow        draw unseen scenes with their flow or disparity, for `python -m eval flow|stereo --layout generated`;
+            or take frames of unseen clips, for `python -m eval clips`
 """
 
 import logging
@@ -62,12 +63,12 @@ def synthetic(photos: Photos, out: Out, count: int = 15000, seed: int = 0, model
 @app.command()
 def flow(
     out: Out,
-    kind: Annotated[Literal["scenes", "faces", "stereo"], typer.Option(help="what moves")] = "scenes",
+    kind: Annotated[Literal["scenes", "faces", "stereo", "clips"], typer.Option(help="what moves")] = "scenes",
     count: Annotated[int, typer.Option(min=1)] = 200,
-    size: Annotated[int, typer.Option(help="side of the frames in pixels", min=16)] = 224,
+    size: Annotated[int, typer.Option(help="side of the frames in pixels; of clips, the longer", min=16)] = 224,
     extra: Annotated[list[Path] | None, typer.Option(help="as for `python -m train flow`", exists=True)] = None,
 ) -> None:
-    """Draw scenes of pictures and people that are not trained on, the same each time."""
+    """Draw scenes of pictures and people that are not trained on, or cut frames of such clips, the same each time."""
     from train.flow_export import write_scenes
 
     write_scenes(kind, out, count, size, tuple(extra or ()))

@@ -9,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from face3d.networks.cost_volume_numba import CostVolume
+
+_LEAST_COMPILED_WIDTH = 20  # below, matrix products are as fast
 _SMALLEST_SQUARE = 1e-6  # a black picture has features of zero: their direction must not have an infinite gradient
 
 
@@ -20,12 +23,26 @@ def cost_volume(
     Channel ``(dy + radius) (2 radius + 1) + dx + radius``; zero where b has no such pixel. With `normalise` the cosine
     of the two features, in [-1, 1], else the mean of their products over the channels.
 
+    The maps of a CPU but the small ones go through `face3d.networks.cost_volume_numba`, in single precision and with
+    the first derivative only; in double precision, and elsewhere, through `cost_volume_reference`.
+    """
+    a, b = (unit_features(a), unit_features(b)) if normalise else (a / a.shape[1], b)
+    if a.device.type == "cpu" and a.dtype != torch.float64 and a.shape[3] >= _LEAST_COMPILED_WIDTH:
+        volume: Tensor = CostVolume.apply(a.float(), functional.pad(b.float(), (radius, radius)))
+        return volume
+    return cost_volume_reference(a, b, radius)
+
+
+def cost_volume_reference(
+    a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"], radius: int
+) -> Float[Tensor, "B D H W"]:
+    """Sums of products over the channels, as `cost_volume`, by torch's own operations.
+
     A row of `a` meets a row of `b` in one matrix product; of that (W, W + 2 radius) matrix, the 2 radius + 1 diagonals
     are wanted, which stand in columns once its rows are read as being one element longer. With gradients, on a CPU, a
     quarter of the time of one product a shift and less than a tenth of what unfolding takes. The result is in
     channels-last order in memory.
     """
-    a, b = (unit_features(a), unit_features(b)) if normalise else (a / a.shape[1], b)
     batch, channels, height, width = a.shape
     side, padded_width = 2 * radius + 1, width + 2 * radius
     # One more row than needed, since width rows of padded_width + 1 are read of each product.
