@@ -6,10 +6,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, rasteriser
+from benchmarks import end_to_end, optical_flow, rasteriser
 from benchmarks.timing import Timing
 
-BENCHMARKS = {"rasteriser": rasteriser.run, "end_to_end": end_to_end.run}
+BENCHMARKS = {"rasteriser": rasteriser.run, "end_to_end": end_to_end.run, "optical_flow": optical_flow.run}
 _NAMES = ", ".join(BENCHMARKS)
 
 
