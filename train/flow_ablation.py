@@ -2,7 +2,8 @@
 
 As the table of SelFlow (Liu et al., CVPR 2019, table 3): nothing, occlusion, three frames, self-supervision with noise
 in rectangles and in superpixels. A student's budget includes its teacher's: both have half of it. Errors are of unseen
-generated scenes. Finished rows are kept, so that a run that was stopped goes on with the next.
+generated scenes. The budget is steps, or with `--minutes` time. Finished rows are kept, so that a run that was stopped
+goes on with the next.
 """
 
 import json
@@ -21,6 +22,7 @@ from train.config import Inputs, RunOptions
 from train.config import change as changed
 from train.flow import CONFIGS, FlowTrainConfig
 
+SMALL_RUN = ("data.size=112", "batch_size=4", "optimiser.learning_rate=0.001")
 FIGURES = ("epe", "epe_visible", "epe_occluded")
 
 
@@ -46,7 +48,23 @@ ROWS = (
 )
 
 
-def train_row(row: Row, out: Path, minutes: float, changes: list[str], inputs: Inputs) -> dict[str, float]:
+@dataclass(frozen=True)
+class Budget:
+    """Of a row: steps, or minutes where they are given."""
+
+    steps: int
+    minutes: float | None = None
+
+    def options(self, share: float, folder: Path) -> RunOptions:
+        """A run with a share of it."""
+        length = {"steps": round(share * self.steps)} if self.minutes is None else {"minutes": share * self.minutes}
+        return RunOptions(folder, **length, resume=True, validate_minutes=float("inf"))
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps" if self.minutes is None else f"{self.minutes:g} minutes"
+
+
+def train_row(row: Row, out: Path, budget: Budget, changes: list[str], inputs: Inputs) -> dict[str, float]:
     """Train a row, unless it was before, and give its figures."""
     folder = out / row.name.replace(" ", "_").replace(",", "").replace("+_", "")
     weights = folder / "weights.safetensors"
@@ -56,26 +74,28 @@ def train_row(row: Row, out: Path, minutes: float, changes: list[str], inputs: I
         assert isinstance(config, FlowTrainConfig)
         config = changed(config, [f"network={row.network}", *changes])
         teacher = (out / row.teacher / "weights.safetensors",) if row.teacher else ()
-        options = RunOptions(folder, minutes=row.share * minutes, resume=True, validate_minutes=float("inf"))
         fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
-        run("flow", config, replace(inputs, weights=teacher), options, fabric)
+        run("flow", config, replace(inputs, weights=teacher), budget.options(row.share, folder), fabric)
         done.write_text(json.dumps(load_weights(weights)[1]["figures"]) + "\n", encoding="utf-8")
     return json.loads(done.read_text(encoding="utf-8"))
 
 
 def command(
     out: Annotated[Path, typer.Option(help="Folder of the rows' runs.")] = Path("runs/flow_ablation"),
-    minutes: Annotated[float, typer.Option(help="Budget of each row.", min=0.01)] = 20.0,
+    steps: Annotated[int, typer.Option(help="Budget of each row.", min=2)] = 4000,
+    minutes: Annotated[float | None, typer.Option(help="Budget of each row in time instead.", min=0.01)] = None,
     extra: Annotated[list[Path] | None, typer.Option(help="As for `python -m train flow`.", exists=True)] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, for every row.")] = None,
 ) -> None:
-    """Train every row and print the table; `<out>/table.json` holds it."""
-    changes = ["validation_scenes=200", *(change or [])]
-    inputs = Inputs(Path("."), extra=tuple(extra or ()))
-    figures = {row.name: train_row(row, out, minutes, changes, inputs) for row in ROWS}
+    """Train every row, on small scenes unless --set says otherwise, and print the table, also in <out>/table.json."""
+    changes = [*SMALL_RUN, "validation_scenes=200", *(change or [])]
+    inputs, budget = Inputs(Path("."), extra=tuple(extra or ())), Budget(steps, minutes)
+    figures = {row.name: train_row(row, out, budget, changes, inputs) for row in ROWS}
     shown = {row.name: {name: figures[row.name][name] for name in FIGURES} for row in ROWS if row.shown}
-    (out / "table.json").write_text(json.dumps({"minutes": minutes, "rows": shown}, indent=1) + "\n", encoding="utf-8")
-    table = Table("row", *FIGURES, title=f"unseen generated scenes, end-point error in px, {minutes:g} minutes a row")
+    (out / "table.json").write_text(
+        json.dumps({"budget": str(budget), "rows": shown}, indent=1) + "\n", encoding="utf-8"
+    )
+    table = Table("row", *FIGURES, title=f"unseen generated scenes, end-point error in px, {budget} a row")
     for name, values in shown.items():
         table.add_row(name, *(f"{value:.3f}" for value in values.values()))
     Console().print(table)
