@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from face3d.networks.convex_upsampling import ConvexUpsampler
 from face3d.networks.cost_volume import cost_volume, cost_volume_reference, unit_features
 from face3d.networks.flow import DDFLOW, SELFLOW, SMALL, FlowConfig, FlowNetwork, Flows
 from face3d.warping import warp_by_flow
@@ -17,6 +18,8 @@ VARIANTS = {
     "shared": replace(TINY, residual_decoder=True, residual_context=True, shared_width=10),
     "products": replace(TINY, cosine_cost=False, unit_features=True),
     "no_context": replace(TINY, context=(), dilations=(), residual_context=True),
+    "convex": replace(TINY, residual_decoder=True, convex_upsampling=True),
+    "three_frames_convex": replace(TINY, frames=3, convex_upsampling=True),
     "three_frames": THREE,
     "three_frames_shared": replace(TINY, frames=3, residual_decoder=True, shared_width=10),
 }
@@ -92,13 +95,35 @@ def test_cost_volume_peaks_at_the_displacement(dx: int, dy: int) -> None:
     torch.testing.assert_close(cost.amax(1)[0, 4:-4, 4:-4], torch.ones(12, 16))
 
 
+def test_a_fresh_upsampler_interpolates() -> None:
+    upsampler, quarter_px = ConvexUpsampler(3), torch.randn(2, 2, 5, 7)
+    upsampler.start_bilinear()
+    padded = torch.nn.functional.pad(4 * quarter_px, (1, 1, 1, 1), mode="replicate")
+    expected = torch.nn.functional.interpolate(padded, scale_factor=4, mode="bilinear", align_corners=False)
+    found = upsampler(torch.randn(2, 3, 5, 7), quarter_px)
+    torch.testing.assert_close(found, expected[..., 4:-4, 4:-4], atol=0.03 * float(expected.abs().max()), rtol=0.0)
+
+
+def test_upsampled_flow_lies_between_its_neighbours() -> None:
+    upsampler, quarter_px = ConvexUpsampler(3), torch.randn(2, 2, 5, 7)
+    torch.nn.init.normal_(upsampler.weights.weight, 0, 3.0)
+    fine = upsampler(torch.randn(2, 3, 5, 7), quarter_px)
+    assert fine.shape == (2, 2, 20, 28)
+    largest = torch.nn.functional.max_pool2d(4 * quarter_px, 3, 1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    least = -torch.nn.functional.max_pool2d(-4 * quarter_px, 3, 1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert (fine <= largest + 1e-5).all() and (fine >= least - 1e-5).all()
+    torch.testing.assert_close(
+        upsampler(torch.randn(1, 3, 4, 4), torch.ones(1, 2, 4, 4)), torch.full((1, 2, 16, 16), 4.0)
+    )
+
+
 def test_black_pictures_have_a_finite_gradient() -> None:
     features = torch.zeros(1, 4, 3, 3, requires_grad=True)
     unit_features(features).sum().backward()
     assert features.grad is not None and features.grad.abs().max() < 2e3
 
 
-@pytest.mark.parametrize(("config", "parameters"), [(SELFLOW, 4_790_876), (DDFLOW, 4_273_628), (SMALL, 616_516)])
+@pytest.mark.parametrize(("config", "parameters"), [(SELFLOW, 4_790_876), (DDFLOW, 4_273_628), (SMALL, 651_268)])
 def test_presets_have_their_number_of_parameters(config: FlowConfig, parameters: int) -> None:
     assert sum(parameter.numel() for parameter in FlowNetwork(config).parameters()) == parameters
 

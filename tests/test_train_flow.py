@@ -13,7 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from face3d.checkpoint import load_weights
-from face3d.networks.flow import SMALL, FlowConfig
+from face3d.networks.flow import SMALL, FlowConfig, FlowNetwork
 from face3d.optical_flow import load_flow_network
 from train import flow, flow_ablation
 from train.__main__ import run
@@ -248,6 +248,21 @@ def test_data_that_cannot_be(data: DataConfig, labels: bool, message: str, tmp_p
     config = replace(recipe("occlusion"), data=data, labels=labels)
     with pytest.raises(ValueError, match=message):
         FlowTask(config, Inputs(tmp_path), CPU).train_data()
+
+
+def test_a_student_begins_as_a_teacher_without_its_upsampler() -> None:
+    torch.manual_seed(0)
+    teacher, student = FlowNetwork(TINY), FlowNetwork(replace(TINY, convex_upsampling=True))
+    fresh = {name: value.clone() for name, value in student.state_dict().items()}
+    flow.start(student, FlowNetwork(replace(TINY, radius=3)))  # of another kind
+    torch.testing.assert_close(dict(student.state_dict()), fresh)
+    flow.start(student, teacher)
+    frames = torch.rand(1, 2, 3, 16, 24)
+    torch.testing.assert_close(student(frames).quarter_forward_px, teacher(frames).quarter_forward_px)
+    torch.testing.assert_close(student.state_dict()["upsampler.hidden.weight"], fresh["upsampler.hidden.weight"])
+    other = FlowNetwork(TINY)
+    flow.start(other, student)  # and back
+    torch.testing.assert_close(dict(other.state_dict()), dict(teacher.state_dict()))
 
 
 def test_the_ablation_trains_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ class FlowTask:
         self.inputs = inputs
         self.model = FlowNetwork(self.network)
         networks = [load_flow_network(path) for path in inputs.weights]
-        if networks and networks[0].config == self.network:
-            self.model.load_state_dict(networks[0].state_dict())
+        if networks:
+            start(self.model, networks[0])
         self.teachers = Teachers(networks, device) if config.views else None
         self.unseen: Batch | None = None
 
@@ -188,6 +188,15 @@ class FlowTask:
     def describe(self) -> dict[str, Any]:
         """The network's configuration."""
         return {"config": asdict(self.network)}
+
+
+def start(model: FlowNetwork, teacher: FlowNetwork) -> None:
+    """Begin with the weights of a network of the same kind; an upsampler that it does not have stays as it is. A
+    network of another kind is not looked at."""
+    if replace(teacher.config, convex_upsampling=model.config.convex_upsampling) != model.config:
+        return
+    state = teacher.state_dict()
+    model.load_state_dict({name: state.get(name, value) for name, value in model.state_dict().items()})
 
 
 def _check(config: FlowTrainConfig, inputs: Inputs) -> None:

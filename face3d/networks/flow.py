@@ -3,7 +3,7 @@
 Three frames: Liu, Lyu, King, Xu, "SelFlow: Self-supervised learning of optical flow", CVPR 2019, section 3. Two frames:
 Liu, King, Lyu, Xu, "DDFlow: Learning optical flow with unlabeled data distillation", AAAI 2019. Both are lighter forms
 of PWC-Net (Sun et al., CVPR 2018). One decoder for all levels on features of one width, and residual decoding: Liu et
-al., "Learning by analogy" (ARFlow, CVPR 2020), PWC-Lite.
+al., "Learning by analogy" (ARFlow, CVPR 2020), PWC-Lite. Convex upsampling: RAFT and SMURF.
 
 Level l has 1 / 2^l of the resolution; flow is decoded from the coarsest level to level 2. Both directions run through
 the same weights as one batch, forward half first; within it, a pixel's own frame is `own`, the frame it is matched
@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from face3d.networks.convex_upsampling import ConvexUpsampler
 from face3d.networks.cost_volume import cost_volume, unit_features
 from face3d.warping import resize_flow, warp_by_flow
 
@@ -42,6 +43,7 @@ class FlowConfig:
         residual_context: likewise the context network, of the finest level's flow.
         shared_width: one decoder serves all levels, on features that 1x1 convolutions bring to this many channels;
             None: each level has its own decoder.
+        convex_upsampling: the full resolution is reached by learned weights, else bilinearly.
     """
 
     frames: int = 3
@@ -55,6 +57,7 @@ class FlowConfig:
     residual_decoder: bool = False
     residual_context: bool = False
     shared_width: int | None = None
+    convex_upsampling: bool = False
 
     def __post_init__(self) -> None:
         if self.frames not in (2, 3):
@@ -81,6 +84,7 @@ SMALL = FlowConfig(
     residual_decoder=True,
     residual_context=True,
     shared_width=32,
+    convex_upsampling=True,
 )
 
 
@@ -132,6 +136,7 @@ class FlowNetwork(nn.Module):
         self.context = nn.Sequential(
             _convolutions(inputs, config.context, config.dilations), _flow_head((inputs, *config.context)[-1])
         )
+        self.upsampler = ConvexUpsampler(config.decoder[-1] + decoded[0]) if config.convex_upsampling else None
         _initialise(self)
 
     def forward(self, frames: Float[Tensor, "B T 3 H W"]) -> Flows:
@@ -146,8 +151,13 @@ class FlowNetwork(nn.Module):
         stride = self.config.stride
         images = frames.transpose(0, 1).flatten(0, 1)
         images = nn.functional.pad(images, (0, -width % stride, 0, -height % stride), mode="replicate")
-        quarter = self._finest(self._features(images))
-        full = resize_flow(quarter, (images.shape[-2], images.shape[-1]))[..., :height, :width]
+        features = self._features(images)
+        quarter, hidden = self._finest(features)
+        if self.upsampler is None:
+            full = resize_flow(quarter, (images.shape[-2], images.shape[-1]))
+        else:
+            full = self.upsampler(torch.cat([hidden, self._own(features[1])], dim=1), quarter)
+        full = full[..., :height, :width]
         quarter = quarter[..., : -(-height // 4), : -(-width // 4)]
         return Flows(*full.chunk(2), *quarter.chunk(2))
 
@@ -158,8 +168,15 @@ class FlowNetwork(nn.Module):
             features.append(level(features[-1]))
         return features[1:]
 
-    def _finest(self, features: list[Tensor]) -> Float[Tensor, "N 2 h w"]:
-        """Flow of level 2, from the coarsest level on."""
+    def _own(self, features: Float[Tensor, "M C h w"]) -> Float[Tensor, "N C h w"]:
+        """Features of all frames to those of the frames that the pairs' flow lies on."""
+        if self.config.frames == 2:
+            return features
+        first = features.chunk(3)[1]
+        return torch.cat([first, first])
+
+    def _finest(self, features: list[Tensor]) -> tuple[Float[Tensor, "N 2 h w"], Float[Tensor, "N D h w"]]:
+        """Flow of level 2, from the coarsest level on, and the decoder's last features."""
         pairs = len(features[0]) // self.config.frames * 2
         flow = features[-1].new_zeros(pairs, 2, *features[-1].shape[-2:]).float()
         hidden = flow
@@ -168,18 +185,19 @@ class FlowNetwork(nn.Module):
             hidden, decoded = self._decode(level, features[level], flow)
             flow = decoded + flow if self.config.residual_decoder else decoded  # a sum's memory is as the first term's
         refined = self.context(torch.cat([*self._with_partner(hidden), *self._with_partner(flow, -1)], dim=1)).float()
-        return refined + flow if self.config.residual_context else refined
+        return (refined + flow if self.config.residual_context else refined), hidden
 
     def _decode(
         self, level: int, features: Float[Tensor, "M C h w"], flow: Float[Tensor, "N 2 h w"]
     ) -> tuple[Float[Tensor, "N D h w"], Float[Tensor, "N 2 h w"]]:
         """What the decoder of a level makes of its features (of all frames) and of the flow so far."""
         config = self.config
+        own = self._own(features)
         if config.frames == 2:
-            own, other = features, _swapped(features)
+            other = _swapped(features)
         else:
-            previous, first, second = features.chunk(3)
-            own, other = torch.cat([first, first]), torch.cat([second, previous])
+            previous, _, second = features.chunk(3)
+            other = torch.cat([second, previous])
         cost = cost_volume(own, warp_by_flow(other, flow.to(other)).values, config.radius, config.cosine_cost)
         seen = unit_features(own) if config.unit_features else own
         if config.shared_width is not None:
@@ -217,7 +235,7 @@ def _flow_head(inputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, 2, 3, padding=1)
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialise(network: FlowNetwork) -> None:
     """He initialisation; the convolutions that give flow are so small that a fresh network moves hardly anything."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
@@ -227,3 +245,5 @@ def _initialise(network: nn.Module) -> None:
                 nn.init.kaiming_normal_(layer.weight, _SLOPE, nonlinearity="leaky_relu")
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+    if network.upsampler is not None:
+        network.upsampler.start_bilinear()  # a fresh network's flow is smooth
