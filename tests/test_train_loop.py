@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from face3d.checkpoint import load_weights
+from tests.two_processes import train as train_curve
 from train.average import Average
 from train.checkpoints import is_whole, load_latest, save_state, states
 from train.config import Inputs, OptimiserConfig, RunOptions, TrainConfig, as_dict, change
@@ -105,6 +107,26 @@ def test_resuming_restores_weights_optimiser_and_clock(tmp_path):
     assert again.optimiser.state_dict()["state"][0]["step"] == 30
     again.run()
     assert again.step == 40
+
+
+def test_two_processes_learn_what_one_learns_from_the_joined_batch(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*command, "-m", "tests.two_processes", str(tmp_path / "two")],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    one, two = (
+        load_weights(path)[0] for path in (train_curve(tmp_path / "one", 1), tmp_path / "two/weights.safetensors")
+    )
+    torch.testing.assert_close(two, one, atol=1e-3, rtol=1e-3)  # stored in half precision
+    losses = [
+        [entry["gradient"] for entry in map(json.loads, (tmp_path / run / "log.jsonl").read_text().splitlines())
+         if entry["group"] == "train"]
+        for run in ("one", "two")
+    ]  # fmt: skip
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[0]) > 3
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path):
