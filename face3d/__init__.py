@@ -1,8 +1,9 @@
-"""From a photo to a textured 3D face: offline, without a form, a compiler or a download.
+"""From a photo or a video to a textured 3D face: offline, without a form, a compiler or a download.
 
     import face3d
     faces = face3d.reconstruct("photo.jpg")     # largest face first, [] where there is none
     faces[0].save("face.glb")
+    video = face3d.reconstruct_video("clip.mp4")  # .tracks: one face each, the one seen longest first
     forward_px = face3d.flow("frame1.png", "frame2.png").forward_px
 
 types              shapes, units and frames; every convention in one place
@@ -10,6 +11,7 @@ geometry, camera, image, mesh, pose, morphable     the differentiable mathematic
 rasterise, render, shading, texture                pictures of meshes, and textures from pictures
 networks, detect, reconstruct                      what is learned
 pipeline, reconstruction, overlay, export, io, cli from a photo to files
+video, face_track, tracking, smoothing, video_io   faces followed through a video
 warping, flow_*, optical_flow                      optical flow between two frames, and its files
 
 Importing face3d is cheap: torch is loaded when a public name is first used.
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from face3d._version import __version__
 
 if TYPE_CHECKING:
+    from face3d.face_track import FaceTrack as FaceTrack
     from face3d.morphable import MorphableModel as MorphableModel
     from face3d.optical_flow import FlowEstimator as FlowEstimator
     from face3d.optical_flow import OpticalFlow as OpticalFlow
@@ -30,11 +33,16 @@ if TYPE_CHECKING:
     from face3d.pipeline import Reconstructor as Reconstructor
     from face3d.pipeline import reconstruct as reconstruct
     from face3d.reconstruction import Reconstruction as Reconstruction
+    from face3d.video import VideoReconstruction as VideoReconstruction
+    from face3d.video import reconstruct_video as reconstruct_video
 
 _HOMES = {
     "reconstruct": "face3d.pipeline",
     "Reconstructor": "face3d.pipeline",
     "Reconstruction": "face3d.reconstruction",
+    "reconstruct_video": "face3d.video",
+    "VideoReconstruction": "face3d.video",
+    "FaceTrack": "face3d.face_track",
     "MorphableModel": "face3d.morphable",
     "flow": "face3d.optical_flow",
     "FlowEstimator": "face3d.optical_flow",
@@ -42,14 +50,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "FaceTrack",
     "FlowEstimator",
     "MorphableModel",
     "OpticalFlow",
     "Reconstruction",
     "Reconstructor",
+    "VideoReconstruction",
     "__version__",
     "flow",
     "reconstruct",
+    "reconstruct_video",
 ]
 
 

@@ -1,15 +1,16 @@
-"""The command line: ``face3d demo``, ``face3d reconstruct`` and ``face3d flow``.
+"""The command line: ``face3d demo``, ``face3d reconstruct``, ``face3d video`` and ``face3d flow``.
 
-Exit codes: 0 all done, 2 something could not be read or written (or a wrong option), 3 a photo shows no face.
+Exit codes: 0 all done, 2 something could not be read or written (or a wrong option), 3 a photo or video shows no face.
 """
 
-from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from face3d._version import __version__
+from face3d.cli_shared import Device, ExitCode, fail, require_writable
+from face3d.cli_video import video
 
 if TYPE_CHECKING:
     from face3d.optical_flow import OpticalFlow
@@ -22,22 +23,12 @@ _OVERLAY_SIDE_PX = 2048
 _DEMO_PHOTO = "astronaut.jpg"
 
 
-class ExitCode(IntEnum):
-    """What the process tells its caller."""
-
-    DONE = 0
-    BAD_INPUT = 2
-    NO_FACE = 3
-
-
 app = typer.Typer(
-    help="From a photo to a textured 3D face, offline.",
+    help="From a photo or a video to a textured 3D face, offline.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-_Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default CUDA where there is a device.")]
 
 
 def main() -> None:
@@ -55,17 +46,17 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path("out/demo"),
-    device: _Device = None,
+    device: Device = None,
 ) -> None:
     """Reconstruct the astronaut's face from the photo that comes with face3d: nothing else is needed."""
     try:
-        _require_writable(out)
+        require_writable(out)
         from face3d.checkpoint import asset_path
 
         photo, model = asset_path(_DEMO_PHOTO), _load(None, None, device)
         faces = _process(model, photo, out / "astronaut", ["glb", "obj", "json"], texture=True)
     except (OSError, ValueError) as error:
-        _fail(error)
+        fail(error)
     if not faces:
         typer.echo("no face found in the demo photo", err=True)
         raise typer.Exit(ExitCode.NO_FACE)
@@ -83,17 +74,17 @@ def reconstruct(
     ] = "glb",
     texture: Annotated[bool, typer.Option("--texture/--no-texture", help="With the photo's colours, or not.")] = True,
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Also write NAME_overlay.png.")] = True,
-    device: _Device = None,
+    device: Device = None,
     weights: Annotated[Path | None, typer.Option(help="Networks trained by `python -m train`.")] = None,
     morphable_model: Annotated[Path | None, typer.Option(help="The .npz model of these weights.")] = None,
 ) -> None:
     """Reconstruct every face: OUT/NAME.glb is the largest one of NAME.jpg, OUT/NAME_face2.glb the next."""
     try:
         kinds = _checked_formats(formats)
-        _require_writable(out)
+        require_writable(out)
         model = _load(weights, morphable_model, device)
     except (OSError, ValueError) as error:
-        _fail(error)
+        fail(error)
     counts = [_attempt(model, photo, base, kinds, texture, overlay) for photo, base in _bases(photos, out).items()]
     failed, empty = counts.count(None), counts.count(0)
     if len(counts) > 1:
@@ -103,6 +94,9 @@ def reconstruct(
         raise typer.Exit(ExitCode.BAD_INPUT)
     if empty:
         raise typer.Exit(ExitCode.NO_FACE)
+
+
+app.command()(video)
 
 
 @app.command("flow")
@@ -116,20 +110,20 @@ def flow_command(
     previous: Annotated[Path | None, typer.Option(help="The frame before FRAME1, for networks of three.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also write the flow as colours: NAME.png.")] = None,
     occlusion: Annotated[Path | None, typer.Option(help="Also write NAME.png, 255 where FRAME2 hides FRAME1.")] = None,
-    device: _Device = None,
+    device: Device = None,
 ) -> None:
     """Optical flow from FRAME1 to FRAME2, in pixels, x right and y down."""
     outputs = [path for path in (out, picture, occlusion) if path is not None]
     try:
         _check_flow_names([path for path in (frame1, frame2, previous) if path is not None], outputs)
         for path in outputs:
-            _require_writable(path.parent)
+            require_writable(path.parent)
         from face3d.optical_flow import FlowEstimator
 
         found = FlowEstimator(weights, device)(frame1, frame2, previous)
         _write_flow(found, out, picture, occlusion)
     except (OSError, ValueError) as error:
-        _fail(error)
+        fail(error)
     share = f"{found.occluded.mean():.1%} of {frame1} occluded"
     typer.echo(f"{frame1} to {frame2}: {share} -> {', '.join(map(str, outputs))}")
 
@@ -225,19 +219,6 @@ def _checked_formats(text: str) -> list[str]:
     return kinds
 
 
-def _require_writable(folder: Path) -> None:
-    """Find out before the work whether its result can be written."""
-    import tempfile
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        message = f"cannot write into {folder} ({error.strerror}): choose a folder that can be written"
-        raise OSError(message) from error
-
-
 def _bases(photos: list[Path], out: Path) -> dict[Path, Path]:
     """The output path without extension of each photo; photos of one name in several folders are numbered."""
     bases: dict[Path, Path] = {}
@@ -254,8 +235,3 @@ def _bases(photos: list[Path], out: Path) -> dict[Path, Path]:
 
 def _numbered(base: Path, index: int) -> Path:
     return base if index == 0 else base.with_name(f"{base.name}_face{index + 1}")
-
-
-def _fail(error: Exception) -> NoReturn:
-    typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(ExitCode.BAD_INPUT)

@@ -66,7 +66,7 @@ def npz_bytes(record: dict[str, Any]) -> bytes:
     """A record as a compressed npz without pickles: numbers and names become arrays, None is left out."""
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in record.items() if value is not None}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, format=np.asarray(RECORD_FORMAT), **arrays)
+    np.savez_compressed(buffer, **{"format": np.asarray(RECORD_FORMAT), **arrays})
     return buffer.getvalue()
 
 
@@ -121,4 +121,6 @@ def _plain(value: Any) -> Any:
         return np.round(value.astype(np.float64), decimals).tolist() if value.dtype.kind == "f" else value.tolist()
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return round(value, _DECIMALS) if isinstance(value, float) else value

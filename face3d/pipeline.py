@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from face3d.camera import transform_pose
 from face3d.checkpoint import asset_path
+from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.detect import Detector
-from face3d.image import crop_transform, square_around, transform_points, warp
 from face3d.io import ImageLike, read_image
 from face3d.morphable import MorphableModel
 from face3d.reconstruct import FaceNetworks
@@ -27,7 +27,9 @@ Boxes = Sequence | np.ndarray
 CHUNK = 16
 """Faces that go through the networks together."""
 
-_SMALLEST_PHOTO_PX = 16  # no face fits in less
+SMALLEST_PHOTO_PX = 16
+"""No face fits in a photo with a shorter side."""
+
 _SMALLEST_BOX_PX = 4.0
 _INSIDE = 0.1  # part of a given box that must lie in the photo
 
@@ -140,7 +142,7 @@ class Reconstructor:
     def _find(self, index: int, photo: UInt8[np.ndarray, "H W 3"], boxes: Boxes | None) -> list[_Face]:
         if boxes is not None:
             return [_Face(index, photo, box, 1.0, False) for box in checked_boxes(boxes, photo.shape[:2])]
-        if min(photo.shape[:2]) < _SMALLEST_PHOTO_PX:
+        if min(photo.shape[:2]) < SMALLEST_PHOTO_PX:
             return []
         found = self.detector(photo)
         return [
@@ -158,7 +160,7 @@ class Reconstructor:
         for _ in range(self.networks.passes - 1 if any(face.detected for face in faces) else 0):
             T_crop_from_photo = np.stack([self._crop_transform(points) for points in around])
             look = self.networks.look(self._crops(faces, T_crop_from_photo))
-            moved = _moved(np.linalg.inv(T_crop_from_photo), look.landmarks_px)
+            moved = transform_batch(np.linalg.inv(T_crop_from_photo), look.landmarks_px)
             around = [new if face.detected else old for face, old, new in zip(faces, around, moved, strict=True)]
             sure = self._sure(faces, look)
             faces, around = [faces[i] for i in sure], [around[i] for i in sure]
@@ -172,30 +174,28 @@ class Reconstructor:
 
     def _sure(self, faces: list[_Face], seen: Any) -> list[int]:
         """Which of the faces the caller gave, or have landmarks that the networks are sure enough of."""
-        confidence = _array(seen.landmarks_confidence).mean(axis=1)
+        confidence = as_array(seen.landmarks_confidence).mean(axis=1)
         return [
             i for i, face in enumerate(faces) if not face.detected or confidence[i] >= self.networks.least_confidence
         ]
 
     def _crop_transform(self, points_px: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "3 3"]:
-        centre_px, side_px = square_around(points_px, self.networks.crop_factor)
-        return crop_transform(centre_px, side_px, self.networks.crop_size)
+        return crop_around(points_px, self.networks.crop_factor, self.networks.crop_size)
 
     def _crops(self, faces: list[_Face], T_crop_from_photo: Float[np.ndarray, "B 3 3"]) -> Float[Tensor, "B 3 S S"]:
-        size = self.networks.crop_size
-        crops = np.stack([warp(f.photo, T, (size, size)) for f, T in zip(faces, T_crop_from_photo, strict=True)])
-        return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
+        photos = [face.photo for face in faces]
+        return network_crops(photos, T_crop_from_photo, self.networks.crop_size, self.device)
 
     def _in_photo(
         self, faces: list[_Face], estimate: Any, T_photo_from_crop: Float[np.ndarray, "B 3 3"], texture: bool
     ) -> list[Reconstruction]:
         T = torch.from_numpy(T_photo_from_crop).to(estimate.pose.rotation)
         pose = transform_pose(estimate.pose, T)
-        vertices_px = _moved(T_photo_from_crop, estimate.vertices_px)
-        landmarks_px = _moved(T_photo_from_crop, estimate.landmarks_px)
-        rotation, translation_px = _array(pose.rotation), _array(pose.translation_px)
-        vertices_mm, confidence = _array(estimate.vertices_mm), _array(estimate.landmarks_confidence)
-        identity, expression = _array(estimate.identity), _array(estimate.expression)
+        vertices_px = transform_batch(T_photo_from_crop, estimate.vertices_px)
+        landmarks_px = transform_batch(T_photo_from_crop, estimate.landmarks_px)
+        rotation, translation_px = as_array(pose.rotation), as_array(pose.translation_px)
+        vertices_mm, confidence = as_array(estimate.vertices_mm), as_array(estimate.landmarks_confidence)
+        identity, expression = as_array(estimate.identity), as_array(estimate.expression)
         return [
             Reconstruction(
                 box=face.box,
@@ -221,7 +221,7 @@ class Reconstructor:
 
 def reconstruct(image: ImageLike, boxes: Boxes | None = None, texture: bool = True) -> list[Reconstruction]:
     """The faces of a photo with the embedded model, loaded at the first call: see `Reconstructor.__call__`."""
-    return _default()(image, boxes, texture)
+    return default_reconstructor()(image, boxes, texture)
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
@@ -271,7 +271,8 @@ def _check_box(box: np.ndarray, size_hw: tuple[int, ...]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _default() -> Reconstructor:
+def default_reconstructor() -> Reconstructor:
+    """The embedded model on the default device, loaded once."""
     return Reconstructor()
 
 
@@ -279,16 +280,6 @@ def _load_model(source: str | os.PathLike[str] | MorphableModel | None) -> Morph
     if isinstance(source, MorphableModel):
         return source
     return MorphableModel.load(asset_path("face3d_model.npz") if source is None else source)
-
-
-def _moved(T_b_from_a: np.ndarray, points_px: Tensor) -> list[Float32[np.ndarray, "N 3"]]:
-    """Each face's points in the other image."""
-    points = _array(points_px)
-    return [transform_points(T, face).astype(np.float32) for T, face in zip(T_b_from_a, points, strict=True)]
-
-
-def _array(tensor: Tensor) -> Float32[np.ndarray, "..."]:
-    return tensor.float().cpu().numpy()
 
 
 def _area(box: np.ndarray) -> float:

@@ -27,10 +27,16 @@ LAYERS = (
         "flow_layouts",
         "flow_picture",
     ),
-    ("pose", "morphable*", "rasterise*", "render", "region", "texture*", "shading", "losses*", "metrics"),
+    (
+        *("pose", "morphable*", "rasterise*", "render", "region", "crops", "texture*", "shading", "losses*", "metrics"),
+        *("smoothing", "tracking"),
+    ),
     ("networks",),
     ("reconstruct",),
-    ("detect*", "parse", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
+    (
+        *("detect*", "parse", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
+        *("video", "video_io", "face_track"),
+    ),
     ("cli*",),
     ("__init__", "__main__"),
 )

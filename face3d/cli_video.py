@@ -1,0 +1,104 @@
+"""``face3d video``: the faces of a clip into files, with progress bars."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from face3d.cli_shared import Device, ExitCode, fail, require_writable
+
+if TYPE_CHECKING:
+    from face3d.pipeline import Reconstructor
+    from face3d.video import Progress, VideoReconstruction
+else:
+    Progress = Reconstructor = VideoReconstruction = Any  # `face3d --help` must not load torch
+
+
+def video(
+    clip: Annotated[Path, typer.Argument(help="MP4, WebM, MOV, AVI, ...; or a folder of frames.", metavar="CLIP")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files; made where missing.")],
+    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Also write NAME_overlay.mp4.")] = True,
+    smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Take out the jitter, or not.")] = True,
+    device: Device = None,
+    weights: Annotated[Path | None, typer.Option(help="Networks trained by `python -m train`.")] = None,
+    morphable_model: Annotated[Path | None, typer.Option(help="The .npz model of these weights.")] = None,
+) -> None:
+    """Follow every face: OUT/NAME.npz and .json for all frames, OUT/NAME_track0.glb the mesh seen longest."""
+    try:
+        _require_readable(clip)
+        require_writable(out)
+        found = _reconstruct(clip, _load(weights, morphable_model, device), smooth)
+        if found.tracks:
+            written = _write(found, clip, out, overlay)
+    except (OSError, ValueError) as error:
+        fail(error)
+    if not found.tracks:
+        typer.echo(f"{clip}: no face found in {found.frame_count} frames", err=True)
+        raise typer.Exit(ExitCode.NO_FACE)
+    faces, cuts = _counted(len(found.tracks), "face"), _counted(len(found.cuts), "cut")
+    typer.echo(f"{clip}: {_counted(found.frame_count, 'frame')}, {faces}, {cuts} -> {', '.join(map(str, written))}")
+
+
+def _require_readable(clip: Path) -> None:
+    """Said before anything is loaded or made."""
+    from face3d.video_io import FrameSource
+
+    FrameSource(clip)
+
+
+def _load(weights: Path | None, morphable_model: Path | None, device: str | None) -> Reconstructor:
+    from face3d import pipeline
+
+    return pipeline.Reconstructor(weights, morphable_model, device)
+
+
+def _reconstruct(clip: Path, model: Reconstructor, smooth: bool) -> VideoReconstruction:
+    from face3d.video import reconstruct_video
+    from face3d.video_io import FrameSource
+
+    with _progress("following faces", FrameSource(clip).length) as progress:
+        return reconstruct_video(clip, model, smooth, progress=progress)
+
+
+def _write(found: VideoReconstruction, clip: Path, out: Path, overlay: bool) -> list[Path]:
+    name = clip.resolve().name if clip.is_dir() else clip.stem
+    parameters = [out / f"{name}{extension}" for extension in (".npz", ".json")]
+    meshes = [out / f"{name}_track{track.number}.glb" for track in found.tracks]
+    for path in parameters:
+        found.save(path)
+    for path, track in zip(meshes, found.tracks, strict=True):
+        track.save(path)
+    if not overlay:
+        return [*parameters, *meshes]
+    picture = out / f"{name}_overlay.mp4"
+    with _progress("drawing", found.frame_count) as progress:
+        found.write_overlay(clip, picture, progress)
+    return [*parameters, *meshes, picture]
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Progress]:
+    """A bar on stderr, and what moves it; a total that turns out too small becomes what was reached."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(), *_times())
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=total)
+
+        def advance(done: int) -> None:
+            shown.update(task, completed=done, total=total if total is None else max(total, done))
+
+        yield advance
+
+
+def _times() -> tuple[Any, ...]:
+    from rich import progress as bars
+
+    return bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
