@@ -56,18 +56,19 @@ class HeadScan:
     @cached_property
     def face_points_mm(self) -> Float[np.ndarray, "N 3"]:
         """Points spread evenly over the region, on what is seen from yaw -60 to 60 (not inside nostrils or mouth)."""
-        seen = self.triangles[self._seen_triangles()]
-        points = sample_surface(self.vertices_mm, seen, 4 * _POINTS, seed=0)
+        points = sample_surface(self.vertices_mm, self.seen_triangles, 4 * _POINTS, seed=0)
         return points[self.region.inside(points)][:_POINTS]
 
-    def _seen_triangles(self) -> Int[np.ndarray, " N"]:
+    @cached_property
+    def seen_triangles(self) -> Int[np.ndarray, "F 3"]:
+        """What is seen from yaw -60 to 60: not the eye sockets and the inside of the mouth."""
         views = (turned_view((0.0, yaw, 0.0), self.region.centre, 4.0, 1000) for yaw in _SEEN_FROM_DEG)
         ids = [
             np.unique(rasterise_numpy(view.project(self.vertices_mm), self.triangles, (1000, 1000)).triangle)
             for view in views
         ]
         found = np.unique(np.concatenate(ids))
-        return found[found >= 0]
+        return self.triangles[found[found >= 0]]
 
     def surface(self) -> Surface:
         """The whole scan for closest-point queries."""

@@ -1,9 +1,10 @@
 """The tables that commands show in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Column, Table
 
 from eval.floor import reduction_percent
@@ -25,6 +26,11 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """A line on the error stream."""
     _ERRORS.print(f"error: {text}", markup=False)
+
+
+def progress(steps: Iterable[int]) -> Iterable[int]:
+    """The same steps, with a bar where the error stream is a terminal."""
+    return track(steps, "measuring", console=_ERRORS, transient=True, disable=not _ERRORS.is_terminal)
 
 
 def _rounded(value: Any) -> str:
