@@ -4,6 +4,7 @@ photos      fit the morphable model to pseudo-labelled photos and clips
 albedo      learn skin colour from the fitted photos, for `python -m bfm build --albedo`
 turned      draw fitted photos turned in depth
 synthetic   draw people who do not exist
+people      find, label and crop the faces in videos and in several photos of a person, as shards for training on pairs
 flow        draw unseen scenes with their flow or disparity, for `python -m eval flow|stereo --layout generated`;
             or take frames of unseen clips, for `python -m eval clips`
 """
@@ -58,6 +59,27 @@ def synthetic(photos: Photos, out: Out, count: int = 15000, seed: int = 0, model
     from train.synthetic import draw_synthetic
 
     draw_synthetic(model, photos, out, count, seed)
+
+
+@app.command()
+def people(
+    out: Out,
+    videos: Annotated[list[Path] | None, typer.Option(help="VoxCeleb, or any folder of videos", exists=True)] = None,
+    photos: Annotated[list[Path] | None, typer.Option(help="tar or folder of photos, as LFW", exists=True)] = None,
+    workers: Annotated[int, typer.Option(help="processes; 0: none beside this one", min=0)] = 2,
+    size: Annotated[int, typer.Option(help="side of the crops in pixels", min=32)] = 224,
+    every: Annotated[int | None, typer.Option(help="look at each so many-th frame (five a second)", min=1)] = None,
+    weights: Annotated[Path | None, typer.Option(help="of stage `single` (the embedded ones)", exists=True)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ... (CUDA where there is one)")] = None,
+) -> None:
+    """Faces of people in many poses, tracked and labelled; goes on where an earlier run ended."""
+    from train.people_folders import find_people
+    from train.people_shards import make_people
+    from train.people_tracks import OpenFinder, TrackConfig
+
+    config = TrackConfig(size=size, every=every)
+    found = find_people(videos or (), photos or ())
+    typer.echo(make_people(found, out, OpenFinder(config, weights, device), workers))
 
 
 @app.command()
