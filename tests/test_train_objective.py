@@ -1,5 +1,7 @@
 """Consistency between frames of one person: least for the true pose, nothing where nothing is shared."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,6 +51,35 @@ def test_gradient_turns_towards_the_true_pose(model: MorphableModel) -> None:
     losses = consistency_losses(swap_all(frames, moved, model.triangles), ConsistencyWeights(0.0, 1.0, 0.0, 0.0))
     losses["rgb"].sum().backward()
     assert shift.grad is not None and float(shift.grad) > 0  # less shift, less loss
+
+
+@pytest.mark.parametrize("weights", [PICTURES_ONLY, ConsistencyWeights(0.0, 1.0, 0.0, 0.0)])
+def test_two_views_tell_the_shape(weights: ConsistencyWeights, model: MorphableModel) -> None:
+    """Poses are known; what the pictures share pulls a wrong identity towards the true one."""
+    torch.manual_seed(0)
+    true = torch.randn(1, model.identity_count)
+    still = posed(model, 0.0), posed(model, 25.0)
+    shapes = model.vertices(true) - model.mean
+    turned = [at + _in_picture(model, shapes, yaw) for at, yaw in zip(still, (0.0, 25.0), strict=True)]
+    frames = torch.stack([photo(model, vertices) for vertices in turned], 1)
+    identity = torch.zeros_like(true, requires_grad=True)
+    optimiser = torch.optim.Adam([identity], lr=0.05)
+    for _ in range(40):
+        offset = model.vertices(identity) - model.mean
+        vertices = [at + _in_picture(model, offset, yaw) for at, yaw in zip(still, (0.0, 25.0), strict=True)]
+        losses = consistency_losses(swap_all(frames, torch.stack(vertices, 1), model.triangles), weights)
+        optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimiser.step()
+    error = (model.vertices(identity.detach()) - model.vertices(true)).norm(dim=2).mean()
+    assert error < 0.8 * (model.mean - model.vertices(true)).norm(dim=2).mean()
+
+
+def _in_picture(model: MorphableModel, offsets_mm: Tensor, yaw_deg: float) -> Tensor:
+    """Offsets of vertices, turned and scaled as `posed` does."""
+    c, s = math.cos(math.radians(yaw_deg)), math.sin(math.radians(yaw_deg))
+    turn = torch.tensor([[c, 0, s], [0, -1, 0], [s, 0, -c]])
+    return offsets_mm @ turn.T * 80 / float((model.mean.amax(0) - model.mean.amin(0))[:2].max())
 
 
 def test_nothing_shared_costs_nothing(model: MorphableModel) -> None:

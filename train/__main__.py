@@ -19,7 +19,7 @@ from train.config import CONFIGS, Inputs, RunOptions, TrainConfig, as_dict, chan
 from train.loop import Loop, NonFiniteError
 from train.memory import keep_freed_memory
 
-STAGES = ("detector", "flow", "parser", "pgn", "single")
+STAGES = ("detector", "flow", "multi", "parser", "pgn", "single")
 Files = Annotated[list[Path] | None, typer.Option(exists=True)]
 
 

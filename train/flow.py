@@ -144,7 +144,9 @@ class FlowTask:
         """What the teachers see, and of it what the student is shown; None without teachers."""
         if self.teachers is None:
             return None
-        lesson = self.teachers(frames, self.config.data.stereo, segments)
+        mixed = self.config.precision == "bf16-mixed"
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=mixed):
+            lesson = self.teachers(frames, self.config.data.stereo, segments)
         for name in self.config.views:
             lesson = VIEWS[name](lesson)
         return lesson

@@ -19,6 +19,8 @@ class Teachers:
         if not networks:
             raise ValueError("a student needs a teacher: got no weights")
         self.networks = [network.to(device).eval().requires_grad_(False) for network in networks]
+        for network in self.networks:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def __call__(

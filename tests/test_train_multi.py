@@ -1,0 +1,197 @@
+"""Stage multi: frames of one person share an identity, only the regressors learn, and the weights make a face."""
+
+import io
+import json
+import tarfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from face3d.checkpoint import save_weights
+from face3d.morphable import MorphableModel
+from face3d.networks.backbone import BackboneConfig
+from face3d.networks.parser import ParserConfig, ParserNetwork
+from face3d.networks.pgn import Pgn, PgnConfig
+from face3d.networks.regressor import RegressorConfig
+from face3d.reconstruct import FaceNetworks, build_regressor
+from tests.flow_weights import THREE, TINY, write_flow_weights
+from tests.toy_views import FRONTAL, toy_model
+from train.__main__ import run
+from train.config import Inputs, RunOptions
+from train.multi import CONFIGS, MultiTask, MultiTrainConfig, by_stage, counted_triangles
+from train.objective import ConsistencyWeights
+from train.people_batches import PeopleBatches
+from train.people_networks import PeopleNetworks, PersonEstimate
+from train.people_shards import FORMAT, VERSION
+from train.profiling import view_of
+from train.supervision import landmark_uv, mean_map
+
+CPU = torch.device("cpu")
+NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
+PICTURES = ConsistencyWeights(census=0.5, rgb=0.5, flow=0.0, semantic=0.0)
+CONFIG = MultiTrainConfig(batch_size=3, consistency=PICTURES, pool=4, validation_people=2)
+SIZE = 96
+
+
+def write_shards(folder: Path, model: MorphableModel, people: int = 4, frames: int = 3) -> Path:
+    """Noise pictures of frontal faces in the layout of `train.prepare people`; every second person is held out."""
+    rng = np.random.default_rng(0)
+    landmarks_mm = model.landmarks_of(model.mean[None])[0].numpy()
+    pose = view_of(landmarks_mm, FRONTAL, SIZE)
+    landmarks_px = pose.scale * landmarks_mm @ FRONTAL.T + np.array([*pose.translation_px, 0.0])
+    folder.mkdir()
+    with tarfile.open(folder / "people-000000.tar", "w") as archive:
+        for person in range(people):
+            told = [
+                {"landmarks_px": landmarks_px.tolist(), "confidence": [0.5] * 68, "yaw_deg": 12.0 * at}
+                for at in range(frames)
+            ]
+            description = {"format": FORMAT, "version": VERSION, "person": f"p{person}", "frames": told}
+            description["held_out"] = person % 2 == 1
+            pictures = rng.integers(0, 255, (frames, SIZE, SIZE, 3), np.uint8)
+            files = {f"f{at:03d}.jpg": cv2.imencode(".jpg", p)[1].tobytes() for at, p in enumerate(pictures)}
+            for name, content in {"json": json.dumps(description).encode(), **files}.items():
+                entry = tarfile.TarInfo(f"p{person}__v__0.{name}")
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    folder = tmp_path_factory.mktemp("multi")
+    model_path = toy_model(folder)
+    model = MorphableModel.load(model_path)
+    torch.manual_seed(0)
+    pgn = Pgn(NETWORK, mean_map(model, NETWORK.map_size), landmark_uv(model))
+    networks = FaceNetworks(pgn, build_regressor(RegressorConfig(16, 6, 4), pgn), model)
+    torch.nn.init.normal_(networks.regressor.out.weight, 0, 0.02)
+    weights = folder / "single.safetensors"
+    save_weights(weights, networks.state_dict(), {"stage": "single", "network": networks.describe()})
+    return Inputs(folder, weights=(weights,), extra=(model_path, write_shards(folder / "shards", model)))
+
+
+def batch_of(task: MultiTask) -> dict[str, Tensor]:
+    source = task.train_data()
+    assert isinstance(source, PeopleBatches)
+    return next(source(0))
+
+
+def test_frames_share_an_identity_and_keep_their_expressions(inputs: Inputs) -> None:
+    networks = MultiTask(CONFIG, inputs, CPU).model.eval()
+    frames = torch.rand(2, 3, 3, 64, 64)
+    found: PersonEstimate = networks(frames)
+    share = found.landmarks_confidence.mean(2, keepdim=True)
+    torch.testing.assert_close(found.identity, (found.own_identity * share).sum(1) / share.sum(1))
+    assert (found.own_identity[:, 0] - found.own_identity[:, 1]).abs().max() > 1e-3
+    assert (found.expression[:, 0] - found.expression[:, 1]).abs().max() > 1e-4
+    plain = FaceNetworks(networks.pgn, networks.regressor, networks.model).eval()
+    maps, _ = plain.pgn(frames[:, 0])
+    torch.testing.assert_close(found.landmarks_px[:, 0], plain.pgn.landmarks(maps)[0])
+
+
+def test_only_the_regressors_learn(inputs: Inputs) -> None:
+    task = MultiTask(CONFIG, inputs, CPU)
+    before = {name: value.clone() for name, value in task.model.pgn.state_dict().items()}
+    task.model.train()
+    assert not any(module.training for module in task.model.pgn.modules())
+    losses = task.train_step(task.model, batch_of(task), 0.0)
+    losses["loss"].backward()
+    assert {"census", "rgb", "landmark", "prior", "agreement", "shared"} < set(losses)
+    learned = {name.split(".")[0] for name, p in task.model.named_parameters() if p.grad is not None}
+    assert learned == {"regressor"}
+    torch.testing.assert_close(dict(task.model.pgn.state_dict()), before)
+
+
+def test_frames_of_a_person_come_to_agree(inputs: Inputs) -> None:
+    nothing = ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0)
+    alone = replace(CONFIG, agreement_weight=1.0, landmark_weight=0.0, prior_weight=0.0, consistency=nothing)
+    task = MultiTask(alone, inputs, CPU)
+    batch = batch_of(task)
+    task.model.eval()  # no dropout
+    optimiser = torch.optim.Adam([p for p in task.model.parameters() if p.requires_grad], lr=3e-4)
+    figures = []
+    for _ in range(15):
+        loss = task.train_step(task.model, batch, 0.0)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        figures.append(float(loss.detach()))
+    assert 0 < figures[-1] < 0.7 * figures[0]
+
+
+def test_flow_and_parser_reach_the_regressors(inputs: Inputs, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parser = ParserNetwork(ParserConfig((8, 8, 8, 8), 64))
+    torch.nn.init.normal_(parser.predict.weight, 0, 1.0)
+    meta = {"stage": "parser", "network": {"config": asdict(parser.config)}}
+    save_weights(tmp_path / "parser.safetensors", parser.state_dict(), meta)
+    flow = write_flow_weights(tmp_path / "flow.safetensors", TINY)
+    config = replace(CONFIG, consistency=ConsistencyWeights(census=0.0, flow=1.0, semantic=1.0))
+    everything = replace(inputs, weights=(*inputs.weights, flow, tmp_path / "parser.safetensors"))
+    task = MultiTask(config, everything, CPU)
+    batch = batch_of(task)
+    for name in ("flow", "semantic"):
+        task.model.zero_grad()
+        losses = task.train_step(task.model, batch, 0.0)
+        losses[name].backward()
+        assert float(losses[name].detach()) > 0
+        assert task.model.regressor.out.weight.grad is not None and task.model.regressor.out.weight.grad.abs().sum() > 0
+
+
+def test_the_stage_ends_in_weights_that_reconstruct(inputs: Inputs, tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    weights = run("multi", CONFIG, inputs, RunOptions(tmp_path / "run", steps=2, workers=0, log_steps=1), fabric)
+    networks = FaceNetworks.load(weights, MorphableModel.load(inputs.extra[0]))
+    assert networks(torch.rand(2, 3, 64, 64)).vertices_px.isfinite().all()
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    figures = next(entry for entry in log if entry["group"] == "valid")
+    assert {"census_distance", "landmark_percent", "among_frames", "among_people"} < set(figures)
+    again = MultiTask(CONFIG, replace(inputs, weights=(weights,)), CPU)  # from stage multi too
+    assert isinstance(again.model, PeopleNetworks)
+
+
+def test_what_is_missing_is_said(inputs: Inputs, tmp_path: Path) -> None:
+    three = write_flow_weights(tmp_path / "three.safetensors", THREE)
+    with_flow = replace(CONFIG, consistency=replace(PICTURES, flow=1.0))
+    for config, given, message in (
+        (CONFIG, replace(inputs, weights=()), "starts from stage single"),
+        (CONFIG, replace(inputs, weights=inputs.weights * 2), "both of stage 'single'"),
+        (CONFIG, replace(inputs, extra=inputs.extra[:1]), "train.prepare people"),
+        (with_flow, inputs, "weights of stage flow"),
+        (with_flow, replace(inputs, weights=(*inputs.weights, three)), "three frames"),
+        (replace(CONFIG, consistency=ConsistencyWeights(flow=0.0)), inputs, "weights of stage parser"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MultiTask(config, given, CPU)
+
+
+def test_weights_are_told_apart_by_their_stage(inputs: Inputs, tmp_path: Path) -> None:
+    flow = write_flow_weights(tmp_path / "flow.safetensors", TINY)
+    assert by_stage((flow, *inputs.weights)) == {"flow": flow, "single": inputs.weights[0]}
+
+
+def test_the_inner_mouth_is_not_compared() -> None:
+    model = MorphableModel.load("face3d/assets/face3d_model.npz")
+    counted = counted_triangles(model)
+    names = model.region_names
+    assert model.vertex_region is not None and 0.5 < float(counted.float().mean()) < 0.95
+    regions = model.vertex_region.long()[model.triangles.long()]
+    for name in ("inner_mouth", "ears", "neck"):
+        assert not counted[(regions == names.index(name)).any(1)].any()
+    assert counted[(regions == names.index("nose")).all(1)].all()
+
+
+def test_rows_of_the_ablation_differ_in_their_losses() -> None:
+    rows = {name: config.consistency for name, config in CONFIGS.items() if isinstance(config, MultiTrainConfig)}
+    assert rows["rgb"].rgb > 0 and rows["rgb"].census == rows["rgb"].flow == rows["rgb"].semantic == 0
+    assert rows["census"].census > 0 and rows["census"].rgb == rows["census"].flow == 0
+    assert rows["census_flow"].flow > 0 and rows["census_flow"].semantic == 0
+    assert rows["census_semantic"].semantic > 0 and rows["census_semantic"].flow == 0
+    assert min(rows["all"].census, rows["all"].flow, rows["all"].semantic) > 0

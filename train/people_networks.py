@@ -1,0 +1,60 @@
+"""Several frames of one person through the networks of one: a shared identity, expression and pose of each frame.
+
+Liu et al., "Unsupervised 3D face reconstruction with pose guidance" (ACCV 2020), step 3: encoder and PGN are frozen and
+give the pose; the regressors learn.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from face3d.camera import project
+from face3d.networks.backbone import Features
+from face3d.reconstruct import FaceNetworks
+
+
+class PersonEstimate(NamedTuple):
+    """B people in K frames each, in the pixels of the crops."""
+
+    own_identity: Float[Tensor, "B K I"]  # as each frame alone gives it
+    identity: Float[Tensor, "B I"]  # shared: their mean, weighted by the landmarks' confidence
+    expression: Float[Tensor, "B K E"]
+    vertices_px: Float[Tensor, "B K V 3"]
+    model_landmarks_px: Float[Tensor, "B K L 3"]
+    landmarks_px: Float[Tensor, "B K L 3"]  # the PGN's, without gradient
+    landmarks_confidence: Float[Tensor, "B K L"]
+
+
+class PeopleNetworks(FaceNetworks):
+    """`FaceNetworks` whose forward takes several frames a person. The same weights, by the same names."""
+
+    def train(self, mode: bool = True) -> "PeopleNetworks":
+        """As any module's, but the frozen part stays in eval mode."""
+        super().train(mode)
+        self.pgn.eval()
+        return self
+
+    def forward(self, frames: Float[Tensor, "B K 3 S S"]) -> PersonEstimate:  # type: ignore[override]
+        """People in crops in [0,1]. The frozen networks run in the precision of the run, the rest in float32."""
+        people, count = frames.shape[:2]
+        with torch.no_grad():
+            maps, features = self.pgn(frames.flatten(0, 1))
+        with torch.autocast(frames.device.type, enabled=False):
+            with torch.no_grad():
+                found_px, deviation_px = self.pgn.landmarks(maps)
+                offsets = self.shape_offsets_cm(maps, found_px, deviation_px)
+            features = Features(*(level.float() for level in features))
+            own, expression = self.regressor(features, offsets)
+            confidence = self._confidence(deviation_px)
+            own = own.unflatten(0, (people, count))
+            share = confidence.mean(1).view(people, count, 1)
+            identity = (own * share).sum(1) / share.sum(1)
+            vertices_mm = self.model.vertices(identity.repeat_interleave(count, 0), expression)
+            landmarks_mm = self.model.landmarks_of(vertices_mm)
+            pose = self.pose(landmarks_mm, found_px, deviation_px)
+            placed = (project(vertices_mm, pose), project(landmarks_mm, pose), found_px, confidence)
+        return PersonEstimate(
+            own, identity, *(values.unflatten(0, (people, count)) for values in (expression, *placed))
+        )
