@@ -28,7 +28,19 @@ LAYERS = (
         "flow_picture",
     ),
     (
-        *("pose", "morphable*", "rasterise*", "render", "region", "crops", "texture*", "shading", "losses*", "metrics"),
+        *(
+            "pose",
+            "morphable*",
+            "rasterise*",
+            "render",
+            "region",
+            "crops",
+            "texture*",
+            "shading",
+            "losses*",
+            "census*",
+            "metrics",
+        ),
         *("smoothing", "tracking"),
     ),
     ("networks",),
@@ -40,7 +52,10 @@ LAYERS = (
     ("cli*",),
     ("__init__", "__main__"),
 )
-NETWORKS_MAY_IMPORT = {"torch", "jaxtyping", "face3d.types", "face3d.checkpoint", "face3d.warping"}
+NETWORKS_MAY_IMPORT = {
+    *("torch", "numpy", "jaxtyping"),
+    *("face3d.types", "face3d.checkpoint", "face3d.warping", "face3d.compiled"),
+}
 FORBIDDEN = {  # programs on the left import nothing of what stands on the right
     "face3d": {"bfm", "train", "eval", "benchmarks"},
     "bfm": {"train", "eval", "benchmarks"},
