@@ -64,10 +64,11 @@ def names_in(out: Path) -> list[str]:
 
 def test_every_layout_is_found(videos: Path, tmp_path: Path) -> None:
     write_photos(tmp_path / "a.tar", ["Ann_Lee_0001.jpg", "Ann_Lee_0002.jpg", "Bo_Ek_0001.jpg", "Cy_Dee_0001.jpg"])
-    write_photos(tmp_path / "b.tar", ["Cy_Dee/Cy_Dee_0002.jpg", "Ann_Lee/Ann_Lee_0003.jpg"])
+    (tmp_path / "more").mkdir()
+    write_photos(tmp_path / "more" / "b.tar", ["Cy_Dee/Cy_Dee_0002.jpg", "Ann_Lee/Ann_Lee_0003.jpg"])
     write_frames(tmp_path / "faces" / "Di Fox", [PICTURE] * 2)
     (tmp_path / "broken.tar").write_bytes(b"no tar" * 200)
-    found = find_people([videos], [tmp_path / name for name in ("a.tar", "b.tar", "broken.tar", "faces")])
+    found = find_people([videos], [tmp_path / name for name in ("a.tar", "more", "broken.tar", "faces")])
     assert Counter((source.person, source.kind) for source in found.sources) == {
         ("id00012", "video"): 2, ("id00017", "video"): 2, ("id00018", "video"): 2, ("id10001", "frames"): 1,
         ("walk", "frames"): 1, ("talk.1", "video"): 1, ("Ann_Lee", "photos"): 1, ("Cy_Dee", "photos"): 1,

@@ -26,7 +26,7 @@ from train.flow_folders import HELD_OUT, IMAGES, VIDEOS
 FOLDER_FPS = 25.0  # of folders of frames, which do not tell: VoxCeleb's videos
 SAMPLED_FPS = 5.0
 VOXCELEB = re.compile(r"id\d{5}")
-NUMBERED = re.compile(r"(.+)_\d{3,5}")
+NUMBERED = re.compile(r"(.*[^\W\d_].*)_\d{3,5}")  # a name, not only digits
 log = logging.getLogger(__name__)
 
 
@@ -110,7 +110,7 @@ def _video(path: Path, root: Path, kind: Literal["video", "frames"]) -> Source:
 def _photos_of(places: Sequence[Path]) -> tuple[dict[str, list[Photo]], list[str]]:
     people: dict[str, list[Photo]] = defaultdict(list)
     broken = []
-    for place in places:
+    for place in (place for given in places for place in [given, *sorted(given.rglob("*.tar"))]):
         try:
             images = _images_of(place)
         except (tarfile.TarError, OSError) as error:
