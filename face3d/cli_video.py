@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 else:
     Progress = Reconstructor = VideoReconstruction = Any  # `face3d --help` must not load torch
 
+_COMPLETE = 0.9  # of the frames that a file announces; few files count theirs exactly
+
 
 def video(
     clip: Annotated[Path, typer.Argument(help="MP4, WebM, MOV, AVI, ...; or a folder of frames.", metavar="CLIP")],
@@ -27,13 +29,15 @@ def video(
 ) -> None:
     """Follow every face: OUT/NAME.npz and .json for all frames, OUT/NAME_track0.glb the mesh seen longest."""
     try:
-        _require_readable(clip)
+        length = _announced_length(clip)
         require_writable(out)
-        found = _reconstruct(clip, _load(weights, morphable_model, device), smooth)
+        found = _reconstruct(clip, _load(weights, morphable_model, device), smooth, length)
         if found.tracks:
             written = _write(found, clip, out, overlay)
     except (OSError, ValueError) as error:
         fail(error)
+    if length is not None and found.frame_count < _COMPLETE * length:
+        typer.echo(f"{clip}: only {found.frame_count} of {length} frames could be read, is it cut short?", err=True)
     if not found.tracks:
         typer.echo(f"{clip}: no face found in {found.frame_count} frames", err=True)
         raise typer.Exit(ExitCode.NO_FACE)
@@ -41,11 +45,11 @@ def video(
     typer.echo(f"{clip}: {_counted(found.frame_count, 'frame')}, {faces}, {cuts} -> {', '.join(map(str, written))}")
 
 
-def _require_readable(clip: Path) -> None:
-    """Said before anything is loaded or made."""
+def _announced_length(clip: Path) -> int | None:
+    """The number of frames as the file tells. What is no video is said here, before anything is loaded or made."""
     from face3d.video_io import FrameSource
 
-    FrameSource(clip)
+    return FrameSource(clip).length
 
 
 def _load(weights: Path | None, morphable_model: Path | None, device: str | None) -> Reconstructor:
@@ -54,11 +58,10 @@ def _load(weights: Path | None, morphable_model: Path | None, device: str | None
     return pipeline.Reconstructor(weights, morphable_model, device)
 
 
-def _reconstruct(clip: Path, model: Reconstructor, smooth: bool) -> VideoReconstruction:
+def _reconstruct(clip: Path, model: Reconstructor, smooth: bool, length: int | None) -> VideoReconstruction:
     from face3d.video import reconstruct_video
-    from face3d.video_io import FrameSource
 
-    with _progress("following faces", FrameSource(clip).length) as progress:
+    with _progress("following faces", length) as progress:
         return reconstruct_video(clip, model, smooth, progress=progress)
 
 

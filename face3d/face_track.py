@@ -34,6 +34,9 @@ _RECORDED = (
     *("frames", "identity", "expression", "rotation", "scale", "translation_px", "euler_deg"),
     *("landmarks_px", "landmarks_confidence", "portrait_frame"),
 )
+# The largest jitter of the networks that is believed, standard deviations.
+_POSITION_NOISE_MM, _ROTATION_NOISE_RAD, _LOG_SCALE_NOISE = 1.0, 0.01, 0.004
+_EXPRESSION_NOISE = 0.06  # in the model's own standard deviations
 _CONFIDENT = 1e-3  # confidences are kept this far from 0 and 1
 
 
@@ -216,13 +219,16 @@ def build_track(
     precision = (known / (1 - known)) ** 2
     certainty = precision.mean(axis=1)
     if smooth:
-        expression = smooth_values(frames, expression[:, :, None], certainty)[:, :, 0]
+        unit = as_array(model.expression_std)
+        in_units = smooth_values(frames, (expression / unit)[:, :, None], certainty, _EXPRESSION_NOISE)
+        expression = in_units[:, :, 0] * unit
     rotation, scale, translation_px = _poses(model, identity, expression, landmarks_px, precision)
     if smooth:
-        rotation = smooth_rotations(frames, rotation, certainty)
-        scale = np.exp(smooth_values(frames, np.log(scale)[:, None, None], certainty)[:, 0, 0])
-        translation_px = smooth_values(frames, translation_px[:, None], certainty)[:, 0]
-        landmarks_px = smooth_values(frames, landmarks_px, certainty)
+        noise_px = _POSITION_NOISE_MM * float(np.median(scale))
+        rotation = smooth_rotations(frames, rotation, certainty, _ROTATION_NOISE_RAD)
+        scale = np.exp(smooth_values(frames, np.log(scale)[:, None, None], certainty, _LOG_SCALE_NOISE)[:, 0, 0])
+        translation_px = smooth_values(frames, translation_px[:, None], certainty, noise_px)[:, 0]
+        landmarks_px = smooth_values(frames, landmarks_px, certainty, noise_px)
     return FaceTrack(
         number=number,
         frames=frames,

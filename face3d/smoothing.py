@@ -8,9 +8,11 @@ is the local Wiener filter (Lee, PAMI 1980, equation 9) around a line instead of
 about t, noise_t^2 what noise alone would make of it: where motion is even only noise is left and the line is taken;
 where it is not, in a blink or a jerk, the raw value. The window looks both ways, so that even motion is kept exactly
 and nothing lags; a filter that sees only the past (one-euro: Casiez et al., CHI 2012) trades jitter for lag.
-The noise is measured on each value itself, by its third differences, which motion hardly has.
+The noise is measured on each value itself, by its third differences, which motion hardly has; more than ``most_noise``
+is taken for motion (a face that jumps in every frame, as in clips with dropped frames).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -35,17 +37,19 @@ def smooth_values(
     frames: Int[np.ndarray, " T"],
     values: Float[np.ndarray, "T N C"],
     precision: Float[np.ndarray, " T"] | None = None,
+    most_noise: float = math.inf,
 ) -> Float[np.ndarray, "T N C"]:
     """N values of C coordinates over a track, each smoothed by itself; see the module.
 
     ``frames`` are their numbers, ascending, with gaps where the face was lost; ``precision`` is the inverse variance of
-    each frame's noise up to a factor. Raises ValueError for frames that do not ascend and for precision <= 0.
+    each frame's noise up to a factor; ``most_noise`` the largest believable standard deviation of one value, all its
+    coordinates together. Raises ValueError for frames that do not ascend and for precision <= 0.
     """
     line = _fit(frames, precision)
     away = np.zeros(values.shape)
     for j in range(line.neighbour.shape[1]):
         away += line.share[:, j, None, None] * (values[line.neighbour[:, j]] - values)
-    noise = _noise_variance(frames, np.diff(values.astype(np.float64), axis=0))
+    noise = _noise_variance(frames, np.diff(values.astype(np.float64), axis=0)).clip(max=most_noise**2)
     return (values + (1 - _kept(line, away, noise)) * away).astype(values.dtype)
 
 
@@ -53,10 +57,11 @@ def smooth_rotations(
     frames: Int[np.ndarray, " T"],
     rotations: Float[np.ndarray, "T 3 3"],
     precision: Float[np.ndarray, " T"] | None = None,
+    most_noise: float = math.inf,
 ) -> Float[np.ndarray, "T 3 3"]:
     """Rotations of a track, smoothed on SO(3): the line is fitted to the logarithms relative to each frame's own.
 
-    Even turning about any axis is kept exactly. Arguments and errors as of `smooth_values`.
+    Even turning about any axis is kept exactly. Arguments and errors as of `smooth_values`, ``most_noise`` in radians.
     """
     line = _fit(frames, precision)
     raw = Rotation.from_matrix(rotations.astype(np.float64))
@@ -64,7 +69,8 @@ def smooth_rotations(
     for j in range(line.neighbour.shape[1]):
         away[:, 0] += line.share[:, j, None] * (raw.inv() * raw[line.neighbour[:, j]]).as_rotvec()
     steps = (raw[:-1].inv() * raw[1:]).as_rotvec()[:, None] if len(rotations) > 1 else np.zeros((0, 1, 3))
-    change = (1 - _kept(line, away, _noise_variance(frames, steps))) * away
+    noise = _noise_variance(frames, steps).clip(max=most_noise**2)
+    change = (1 - _kept(line, away, noise)) * away
     return (raw * Rotation.from_rotvec(change[:, 0])).as_matrix().astype(rotations.dtype)
 
 

@@ -77,6 +77,14 @@ def test_a_blink_is_not_smoothed_away(rng: np.random.Generator) -> None:
     assert np.argmax(smooth) in (31, 32)
 
 
+def test_jumps_larger_than_any_noise_are_motion(rng: np.random.Generator) -> None:
+    values = 10 * rng.normal(size=(60, 1, 3))
+    assert np.abs(smooth_values(FRAMES, values) - values).mean() > 3
+    assert np.abs(smooth_values(FRAMES, values, most_noise=0.5) - values).mean() < 0.1
+    turned = Rotation.from_rotvec(rng.normal(size=(60, 3))).as_matrix()
+    np.testing.assert_allclose(smooth_rotations(FRAMES, turned, most_noise=0.01), turned, atol=0.01)
+
+
 def test_a_frame_that_the_networks_doubt_counts_less(rng: np.random.Generator) -> None:
     noise = 0.1 * rng.normal(size=(60, 1, 1))
     noise[30] = 0.4
