@@ -49,21 +49,12 @@ class Detector:
     def __call__(
         self, image: UInt8[np.ndarray, "H W 3"], threshold: float | None = None, max_side: int = 384
     ) -> Detections:
-        """Detect faces in an RGB photo; those below about 12 px, once it is shrunk to `max_side`, are not found.
-
-        Where there is none, the photo is looked at again at half that size: a face that fills it, seen from behind its
-        cheek or half in the dark, is more easily told from farther away.
-        """
-        least = self.threshold if threshold is None else threshold
-        found = self._once(image, least, max_side)
-        return found if len(found.scores) else self._once(image, least, max_side // 2)
-
-    def _once(self, image: UInt8[np.ndarray, "H W 3"], threshold: float, max_side: int) -> Detections:
+        """Detect faces in an RGB photo; those below about 12 px, once it is shrunk to `max_side`, are not found."""
         tensor, scale = network_input(image, max_side)
         with torch.inference_mode():
             cells = self.network(tensor.to(self.device, non_blocking=True))
         scores = torch.sigmoid(cells.logit[0]).cpu().numpy()
-        chosen = np.flatnonzero(scores >= threshold)
+        chosen = np.flatnonzero(scores >= (self.threshold if threshold is None else threshold))
         boxes, roll = cells.box_px[0].cpu().numpy()[chosen], cells.roll[0].cpu().numpy()[chosen]
         boxes = (boxes + 0.5) / scale[[0, 1, 0, 1]] - 0.5
         return _largest_first(

@@ -83,24 +83,6 @@ def test_any_shape_of_photo_is_taken(weights, shape):
     assert len(Detector(weights)(np.zeros((*shape, 3), np.uint8), threshold=0.999).scores) == 0
 
 
-def test_a_photo_without_faces_is_looked_at_again_from_farther_away(weights, monkeypatch):
-    one = Detections(np.array([[1.0, 2.0, 30.0, 40.0]]), np.array([0.9]), np.zeros(1))
-    none = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
-    detector, photo, seen = Detector(weights), np.zeros((300, 200, 3), np.uint8), []
-
-    def once(image, threshold, max_side):
-        seen.append((threshold, max_side))
-        return one if max_side <= found_from else none
-
-    monkeypatch.setattr(detector, "_once", once)
-    for found_from, looks in ((400, [(0.5, 384)]), (200, [(0.5, 384), (0.5, 192)]), (100, [(0.5, 384), (0.5, 192)])):
-        seen.clear()
-        assert len(detector(photo).scores) == (found_from > 100) and seen == looks
-    seen.clear()
-    detector(photo, 0.3, 128)
-    assert seen == [(0.3, 128), (0.3, 64)]
-
-
 def test_suppression_keeps_the_best_of_what_overlaps():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [40, 40, 60, 60], [45, 45, 55, 55], [20, 0, 30, 10]], np.float32)
     found = Detections(boxes, np.array([0.5, 0.9, 0.8, 0.6, 0.7], np.float32), np.arange(5, dtype=np.float32))

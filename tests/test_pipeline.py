@@ -12,7 +12,7 @@ from face3d.camera import project
 from face3d.morphable import MorphableModel
 from face3d.pipeline import Reconstructor, checked_boxes, pick_device
 from face3d.types import ScaledOrthography
-from tests.fake_networks import FakeNetworks, fake_reconstructor, noise_photo
+from tests.fake_networks import FakeDetections, FakeNetworks, fake_reconstructor, noise_photo
 
 BOX = [60.0, 40.0, 90.0, 60.0]
 
@@ -205,3 +205,23 @@ def test_what_a_first_look_rejects_is_not_looked_at_again(passes: int) -> None:
     model.networks.least_confidence = 0.95
     assert model(noise_photo()) == []
     assert isinstance(model.networks, FakeNetworks) and model.networks.batch_sizes == [2]
+
+
+def test_a_photo_without_faces_is_looked_at_again_from_farther_away() -> None:
+    reconstructor = fake_reconstructor([])
+    seen: list[tuple[int, ...]] = []
+
+    def find(image: np.ndarray) -> FakeDetections:
+        seen.append(image.shape[:2])
+        small = max(image.shape) <= 192
+        return FakeDetections(
+            np.array([[9.5, 19.5, 59.5, 79.5]][: int(small)]).reshape(-1, 4), np.full(int(small), 0.7)
+        )
+
+    reconstructor.detector = find
+    (face,) = reconstructor(noise_photo(400, 768))
+    assert seen == [(400, 768), (100, 192)]
+    np.testing.assert_allclose(face.box, [39.5, 79.5, 239.5, 319.5])  # four times as large, centres at integers
+    assert face.score == pytest.approx(0.7)
+    seen.clear()
+    assert len(reconstructor(noise_photo(100, 192))) == 1 and seen == [(100, 192)]
