@@ -15,7 +15,7 @@ from tests.fake_networks import FakeDetections
 from train.people_folders import Source
 from train.people_tracks import Track, TrackConfig, TrackFinder
 
-CONFIG = TrackConfig(size=96, least_face_px=20.0, least_sharpness=0.0, every=2)
+CONFIG = TrackConfig(size=96, least_face_px=20.0, least_sharpness=0.0, every=2, least_frames=3)
 FACE_PX = 40
 DOT = 30  # the landmark that is marked with a white dot
 GRID = np.array([(x, y) for y in np.linspace(0, 1, 4) for x in np.linspace(0, 1, 17)])  # 68 points, in parts of the box

@@ -37,7 +37,8 @@ SHARPNESS_PX = 128  # side of the crop that is judged
 @dataclass(frozen=True)
 class TrackConfig:
     """What is kept: `size` px crops of `crop_factor` times the landmarks' box; every `every`-th frame is looked at
-    (None: five a second); up to `most_tracks` faces a minute of a video, and `most_frames` frames of each.
+    (None: five a second); up to `most_tracks` faces a minute of a video, and `most_frames` frames of each, if
+    `least_frames` remain; of photos, two.
 
     A frame is kept whose landmarks' box has `least_face_px` in the source, whose landmarks have the mean confidence
     `least_confidence`, and which is sharper than `least_sharpness` and, in a video, than half of the track's median."""
@@ -47,7 +48,7 @@ class TrackConfig:
     every: int | None = None
     most_frames: int = 24
     most_tracks: int = 3
-    least_frames: int = 2
+    least_frames: int = 5
     least_face_px: float = 40.0
     least_confidence: float = 0.3
     least_sharpness: float = 0.006
@@ -125,8 +126,9 @@ class TrackFinder:
             found = [self._central(frames)]
         else:
             found = [track for first in frames for track in self._linked(chain([first], islice(frames, WINDOW - 1)))]
-        tracks = [self._chosen(sightings, alike=source.kind != "photos") for sightings in found]
-        kept = [chosen for chosen in tracks if len(chosen) >= self.config.least_frames]
+        is_video = source.kind != "photos"
+        tracks = [self._chosen(sightings, alike=is_video) for sightings in found]
+        kept = [chosen for chosen in tracks if len(chosen) >= (self.config.least_frames if is_video else 2)]
         return [Track(f"{source.key}__{number:02d}", source, chosen) for number, chosen in enumerate(kept)]
 
     def _boxes(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "N 4"]:
