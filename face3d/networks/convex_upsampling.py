@@ -33,11 +33,16 @@ class ConvexUpsampler(nn.Module):
     ) -> Float[Tensor, "N 2 H W"]:
         """H = 4 h, W = 4 w; the coarse flow, in pixels of its own, goes on beyond its border unchanged."""
         logits = self.weights(functional.leaky_relu(self.hidden(features), 0.2)).float()
-        share = logits.unflatten(1, (_NEIGHBOURS, RATIO**2)).softmax(dim=1)
+        shares = logits.unflatten(1, (_NEIGHBOURS, RATIO**2)).softmax(dim=1).unbind(1)
         padded = functional.pad(RATIO * quarter_px, (1, 1, 1, 1), mode="replicate")
         height, width = quarter_px.shape[-2:]
         around = [padded[:, :, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
-        fine = [sum(share[:, k] * flow[:, axis, None] for k, flow in enumerate(around)) for axis in range(2)]
+        fine = []
+        for axis in range(2):
+            total = shares[0] * around[0][:, axis, None]
+            for share, flow in zip(shares[1:], around[1:], strict=True):
+                total = torch.addcmul(total, share, flow[:, axis, None])
+            fine.append(total)
         return functional.pixel_shuffle(torch.cat(fine, dim=1), RATIO)
 
 
