@@ -22,6 +22,7 @@ from face3d.networks.regressor import RegressorConfig
 from face3d.reconstruct import FaceNetworks, build_regressor
 from tests.flow_weights import THREE, TINY, write_flow_weights
 from tests.toy_views import FRONTAL, toy_model
+from train import ablation
 from train.__main__ import run
 from train.config import Inputs, RunOptions
 from train.multi import CONFIGS, MultiTask, MultiTrainConfig, by_stage, counted_triangles
@@ -195,3 +196,33 @@ def test_rows_of_the_ablation_differ_in_their_losses() -> None:
     assert rows["census_flow"].flow > 0 and rows["census_flow"].semantic == 0
     assert rows["census_semantic"].semantic > 0 and rows["census_semantic"].flow == 0
     assert min(rows["all"].census, rows["all"].flow, rows["all"].semantic) > 0
+
+
+def test_the_ablation_trains_and_measures_every_row_once(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, measured = [], []
+
+    def train(stage: str, config: MultiTrainConfig, given: Inputs, options: RunOptions, fabric: Fabric) -> Path:
+        trained.append((stage, config.name, config.batch_size, options.steps))
+        return options.out / "weights.safetensors"
+
+    def evaluate(arguments: list[str], check: bool) -> None:
+        assert check and arguments[1:4] == ["-m", "eval", "clips-shape"]
+        measured.append(Path(arguments[arguments.index("--weights") + 1]))
+        summary = {name: {"mean": float(len(measured))} for name in ablation.FIGURES}
+        Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps({"people": {"summary": summary}}))
+
+    monkeypatch.setattr("train.ablation.subprocess.run", evaluate)
+    options = RunOptions(tmp_path / "out", steps=7)
+    for _ in range(2):
+        ablation.run_ablation(train, inputs, options, ["batch_size=5"], "cpu")
+    recipes = ("rgb", "census", "census_flow", "census_semantic", "all")
+    assert trained == [("multi", recipe, 5, 7) for recipe in recipes]
+    assert measured == [inputs.weights[0], *(tmp_path / "out" / r / "weights.safetensors" for r in recipes)]
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(ValueError, match="--steps or --minutes"):
+        ablation.run_ablation(train, inputs, RunOptions(tmp_path), [], "cpu")
+    with pytest.raises(ValueError, match="starts from stage single"):
+        ablation.run_ablation(train, replace(inputs, weights=()), options, [], "cpu")

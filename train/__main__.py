@@ -20,6 +20,7 @@ from train.loop import Loop, NonFiniteError
 from train.memory import keep_freed_memory
 
 STAGES = ("detector", "flow", "multi", "parser", "pgn", "single")
+ABLATION = "ablation"  # of stage multi: train.ablation
 Files = Annotated[list[Path] | None, typer.Option(exists=True)]
 
 
@@ -45,7 +46,7 @@ def choose_config(stage: str, name: str, changes: list[str]) -> TrainConfig:
 
 
 def command(
-    stage: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}.")],
+    stage: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}; or {ABLATION}, of multi's losses.")],
     data: Annotated[Path, typer.Option(help="Folder of the real data.", exists=True)] = Path("../shared/data"),
     labels: Files = None,
     weights: Files = None,
@@ -68,6 +69,9 @@ def command(
     inputs = Inputs(data, tuple(labels or ()), tuple(weights or ()), tuple(extra or ()))
     options = RunOptions(out or Path("runs") / stage, steps, minutes, resume, workers)
     try:
+        if stage == ABLATION:
+            importlib.import_module("train.ablation").run_ablation(run, inputs, options, change or [], device)
+            return
         settings = choose_config(stage, config, change or [])
         fabric = Fabric(accelerator=device, devices=devices, precision=settings.precision)
         fabric.launch()
