@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from face3d.checkpoint import load_weights
+from tests.two_processes import CurveTask, SharedSource, SplitSource
 from tests.two_processes import train as train_curve
 from train.average import Average
 from train.checkpoints import is_whole, load_latest, save_state, states
@@ -127,6 +128,21 @@ def test_two_processes_learn_what_one_learns_from_the_joined_batch(tmp_path):
         for run in ("one", "two")
     ]  # fmt: skip
     assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[0]) > 3
+
+
+def test_accumulated_gradients_are_those_of_the_joined_batch(tmp_path):
+    optimiser = OptimiserConfig(clip_norm=0.5, ema_decay=0.0)
+    states = []
+    for source, accumulate in ((SharedSource(1), 1), (SplitSource(), 2)):
+        task = CurveTask(1)
+        task.train_data = lambda source=source: source
+        config = TrainConfig(accumulate=accumulate, optimiser=optimiser)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        loop = Loop(task, config, RunOptions(tmp_path / str(accumulate), steps=5, workers=0), fabric, "curve")
+        loop.run()
+        assert loop.step == 5
+        states.append(task.model.state_dict())
+    torch.testing.assert_close(states[1], states[0])
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path):

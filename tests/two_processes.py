@@ -59,6 +59,16 @@ class CurveTask:
         return {}
 
 
+@dataclass(frozen=True)
+class SplitSource:
+    """The batches of `SharedSource` in two halves, one after the other."""
+
+    def __call__(self, seed: int) -> Iterator[Batch]:
+        for batch in SharedSource(1)(seed):
+            for half in (slice(ROWS // 2), slice(ROWS // 2, ROWS)):
+                yield {name: values[half] for name, values in batch.items()}
+
+
 def train(out: Path, processes: int) -> Path:
     """A run; the path of its weights."""
     fabric = Fabric(accelerator="cpu", devices=processes)

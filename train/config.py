@@ -30,6 +30,7 @@ class TrainConfig:
 
     name: str = "fast"
     batch_size: int = 32
+    accumulate: int = 1  # batches whose gradients are averaged for one step
     steps: int = 20_000  # where the command gives neither --steps nor --minutes
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = True

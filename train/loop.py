@@ -77,7 +77,7 @@ class Loop:
             checked = saved = time.monotonic()
             ending = False
             while self.progress < 1.0 and not ending:
-                self._train(next(batches))
+                self._train(batches)
                 # the first process's clock and signals count, so that all processes end at the same step
                 self.elapsed_s, ending = self.fabric.broadcast((time.monotonic() - started, bool(stopped)))
                 if time.monotonic() - checked > 60 * self.options.validate_minutes:
@@ -98,16 +98,19 @@ class Loop:
         seed = self.config.seed * 1_000_003 + self.step * 1009 + self.fabric.global_rank * 101
         return prefetch(self.task.train_data(), seed, self.options.workers)
 
-    def _train(self, batch: Batch) -> None:
+    def _train(self, batches: Iterator[Batch]) -> None:
+        """One step of the optimiser."""
         rate = learning_rate(self.progress, self.config.optimiser)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        batch = self.fabric.to_device(batch)
-        scalars = self.task.train_step(self.model, batch, self.progress)
-        self._check(scalars, batch)
         self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(scalars["loss"])
+        for left in reversed(range(self.config.accumulate)):
+            batch = self.fabric.to_device(next(batches))
+            with self.fabric.no_backward_sync(self.model, enabled=left > 0):
+                scalars = self.task.train_step(self.model, batch, self.progress)
+                self._check(scalars, batch)
+                self.fabric.backward(scalars["loss"] / self.config.accumulate)
         clip = self.config.optimiser.clip_norm
         norm = self.fabric.clip_gradients(self.model, self.optimiser, max_norm=clip, error_if_nonfinite=False)
         self._check({"gradient": torch.as_tensor(norm)}, batch)
