@@ -13,7 +13,7 @@ from face3d.rasterise_numba import NumpyFragments, interpolate_numpy, rasterise_
 
 OPACITY = 0.8
 _NEAR_MM, _FAR_MM = 32.0, 68.0
-_JAW, _NOSE_TIP = slice(0, 17), 30  # of the 68 landmarks
+_JAW_POINTS, _NOSE_TIP = slice(0, 17), 30  # of the 68 landmarks
 _SAMPLES = 3  # drawn 3 x 3 finer, then averaged: smooth edges
 _BAND_PIXELS = 1 << 20  # drawn in bands of rows, so that a large photo needs no more memory
 _CLAY = np.array([214.0, 221.0, 232.0], np.float32)
@@ -114,7 +114,7 @@ def fade_out(
     """Opacity of each vertex: 1 on the face, 0 far from it: neck and scalp do not end in an edge.
 
     The face is what lies near the 68 landmarks, or near a point between the jaw's and the nose tip: the cheeks."""
-    cheeks = [(1 - part) * landmarks_mm[_JAW] + part * landmarks_mm[_NOSE_TIP] for part in (1 / 3, 2 / 3)]
+    cheeks = [(1 - part) * landmarks_mm[_JAW_POINTS] + part * landmarks_mm[_NOSE_TIP] for part in (1 / 3, 2 / 3)]
     points = np.concatenate([landmarks_mm, *cheeks])
     distances = np.linalg.norm(vertices_mm[:, None] - points[None], axis=2).min(axis=1)
     ramp = ((_FAR_MM - distances) / (_FAR_MM - _NEAR_MM)).clip(0, 1)
