@@ -66,7 +66,7 @@ class FlowEstimator:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, frame1: ImageLike, frame2: ImageLike, previous: ImageLike | None = None) -> OpticalFlow:
-        """The flow between two frames of one size, which may be any.
+        """The flow between two frames of one size, which may be any; exactly none between equal ones.
 
         Args:
             frame1: path, PIL image, or (H, W, 3) uint8 RGB array.
@@ -82,6 +82,8 @@ class FlowEstimator:
         if previous is not None and self.network.config.frames == 3:
             images["previous"] = read_image(previous)
         _check_sizes(images)
+        if np.array_equal(images["frame1"], images["frame2"]):
+            return _no_motion(images["frame1"].shape[:2])
         with torch.inference_mode():
             both = self._both_ways(_tensors(list(images.values()), self.device))
             occluded = occluded_by_consistency(both, both.flip(0)).cpu().numpy()
@@ -136,6 +138,11 @@ def flow_config(values: Mapping[str, Any]) -> FlowConfig:
     """
     settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return FlowConfig(**settings)
+
+
+def _no_motion(size_hw: tuple[int, ...]) -> OpticalFlow:
+    forward_px, backward_px = np.zeros((2, *size_hw, 2), np.float32)
+    return OpticalFlow(forward_px, backward_px, *np.zeros((2, *size_hw), bool))
 
 
 def _check_sizes(images: Mapping[str, UInt8[np.ndarray, "..."]]) -> None:

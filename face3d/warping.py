@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+HALF_A_PIXEL = 0.5
+
 
 class Warped(NamedTuple):
     """Values sampled where a flow points, and whether that point lies within [0, W-1] x [0, H-1]."""
@@ -46,10 +48,12 @@ def occluded_by_consistency(
 
     With b = backward(p + forward(p)), occluded where ``|f + b|^2 > alpha1 (|f|^2 + |b|^2) + alpha2`` (Sundaram et al.,
     "Dense point trajectories by GPU-accelerated large displacement optical flow", ECCV 2010; Meister et al., "UnFlow",
-    AAAI 2018). alpha2 is in square pixels; the papers of DDFlow and SelFlow print 0.05, their experiments used 0.5.
+    AAAI 2018). A pixel leaves the frame where its centre leaves the area of the frame's pixels. alpha2 is in square
+    pixels; the papers of DDFlow and SelFlow print 0.05, their experiments used 0.5.
     """
     with torch.no_grad():
-        returned, inside = warp_by_flow(backward_px, forward_px)
+        returned = warp_by_flow(backward_px, forward_px).values
+        inside = _is_inside(_targets(forward_px), HALF_A_PIXEL)
         difference = (forward_px + returned).square().sum(dim=1)
         length = forward_px.square().sum(dim=1) + returned.square().sum(dim=1)
         return (difference > alpha1 * length + alpha2) | ~inside
@@ -99,8 +103,9 @@ def _targets(flow_px: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 2 H W"]:
     return torch.stack([flow_px[:, 0] + x, flow_px[:, 1] + y], dim=1)
 
 
-def _is_inside(points_px: Float[Tensor, "B 2 H W"]) -> Bool[Tensor, "B H W"]:
-    """Whether points lie between the outermost pixel centres; a point that is not a number does not."""
+def _is_inside(points_px: Float[Tensor, "B 2 H W"], margin_px: float = 0.0) -> Bool[Tensor, "B H W"]:
+    """Whether points lie between the outermost pixel centres, or a margin beyond; what is not a number does not."""
     height, width = points_px.shape[-2:]
     x, y = points_px.unbind(dim=1)
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    low, right, bottom = -margin_px, width - 1 + margin_px, height - 1 + margin_px
+    return (x >= low) & (x <= right) & (y >= low) & (y <= bottom)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import face3d
 from face3d.checkpoint import save_weights
 from face3d.networks.flow import DDFLOW, SELFLOW, SMALL, FlowConfig, FlowNetwork, Flows
 from face3d.optical_flow import FlowEstimator, OpticalFlow, flow_config, load_flow_network
@@ -182,3 +183,34 @@ def test_weights_that_do_not_fit_their_description(tmp_path: Path, network: obje
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'cuda:77' is not there"):
         FlowEstimator(tmp_path / "missing.safetensors", "cuda:77")
+
+
+ASTRONAUT = Path(face3d.__file__).parent / "assets" / "astronaut.jpg"
+
+
+@pytest.mark.parametrize("config", [TINY, THREE], ids=["two", "three"])
+def test_identical_frames_do_not_move(config: FlowConfig) -> None:
+    frame = noise_photo(13, 9, seed=0)
+    found = FlowEstimator.from_network(lively_network(config))(frame, frame.copy(), previous=noise_photo(13, 9, seed=1))
+    check(found, (13, 9))
+    assert not any(part.any() for part in found)
+
+
+def test_frames_that_differ_by_noise_alone_hardly_move() -> None:
+    photo = np.asarray(Image.open(ASTRONAUT).convert("RGB"))[:203, :150]  # odd sizes
+    noisy = (photo.astype(np.int16) + np.random.default_rng(0).integers(-1, 2, photo.shape)).clip(0, 255)
+    found = face3d.flow(photo, noisy.astype(np.uint8))
+    check(found, (203, 150))
+    assert np.linalg.norm(found.forward_px, axis=2).mean() < 0.2 and not found.occluded.any()
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(3, -4), (-11, 5)])
+def test_the_embedded_network_sees_a_photo_move(dx: int, dy: int) -> None:
+    photo = np.asarray(Image.open(ASTRONAUT).convert("RGB"))[:304, 100:404]
+    first, second = photo[20:-20, 20:-20], photo[20 - dy : 284 - dy, 20 - dx : 284 - dx]
+    found = face3d.flow(first, second)
+    inner = (slice(20, -20), slice(20, -20))
+    assert np.median(np.linalg.norm(found.forward_px - (dx, dy), axis=2)[inner]) < 0.4
+    assert np.median(np.linalg.norm(found.backward_px + (dx, dy), axis=2)[inner]) < 0.4
+    assert found.occluded[inner].mean() < 0.05
+    assert found.occluded[:, -2:].mean() > 0.9 if dx > 0 else found.occluded[:, :8].mean() > 0.9
