@@ -275,7 +275,15 @@ def test_the_ablation_trains_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setattr("train.flow_ablation.run", watched)
     changes = ["data.size=32", "batch_size=2", "validation_scenes=3"]
-    arguments = ["--out", str(tmp_path), "--steps", "4", *(part for c in changes for part in ("--set", c))]
+    arguments = [
+        "--out",
+        str(tmp_path),
+        "--steps",
+        "4",
+        "--workers",
+        "0",
+        *(part for c in changes for part in ("--set", c)),
+    ]
     app = typer.Typer()
     app.command()(flow_ablation.command)
     for _ in range(2):

@@ -50,15 +50,16 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Budget:
-    """Of a row: steps, or minutes where they are given."""
+    """Of a row: steps, or minutes where they are given; and the processes that prepare its batches."""
 
     steps: int
     minutes: float | None = None
+    workers: int = 1
 
     def options(self, share: float, folder: Path) -> RunOptions:
         """A run with a share of it."""
         length = {"steps": round(share * self.steps)} if self.minutes is None else {"minutes": share * self.minutes}
-        return RunOptions(folder, **length, resume=True, validate_minutes=float("inf"))
+        return RunOptions(folder, **length, resume=True, workers=self.workers, validate_minutes=float("inf"))
 
     def __str__(self) -> str:
         return f"{self.steps} steps" if self.minutes is None else f"{self.minutes:g} minutes"
@@ -84,12 +85,13 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder of the rows' runs.")] = Path("runs/flow_ablation"),
     steps: Annotated[int, typer.Option(help="Budget of each row.", min=2)] = 4000,
     minutes: Annotated[float | None, typer.Option(help="Budget of each row in time instead.", min=0.01)] = None,
+    workers: Annotated[int, typer.Option(help="As for `python -m train flow`.", min=0)] = 1,
     extra: Annotated[list[Path] | None, typer.Option(help="As for `python -m train flow`.", exists=True)] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, for every row.")] = None,
 ) -> None:
     """Train every row, on small scenes unless --set says otherwise, and print the table, also in <out>/table.json."""
     changes = [*SMALL_RUN, "validation_scenes=200", *(change or [])]
-    inputs, budget = Inputs(Path("."), extra=tuple(extra or ())), Budget(steps, minutes)
+    inputs, budget = Inputs(Path("."), extra=tuple(extra or ())), Budget(steps, minutes, workers)
     figures = {row.name: train_row(row, out, budget, changes, inputs) for row in ROWS}
     shown = {row.name: {name: figures[row.name][name] for name in FIGURES} for row in ROWS if row.shown}
     (out / "table.json").write_text(
