@@ -6,7 +6,7 @@ crops, mirrored crops -> encoder -> PGN: UV position map, confidence -> 3D landm
 
 import os
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -29,6 +29,7 @@ PASSES = 2
 LEAST_CONFIDENCE = 0.22  # mean over the landmarks: crops of anything but faces lie below, those of LFW above 0.35
 SHAPE_TEXELS = 13  # texels along a side of the map that the regressor sees
 _MM_PER_CM = 10.0
+Kind = TypeVar("Kind", bound="FaceNetworks")
 
 
 class FaceEstimate(NamedTuple):
@@ -69,7 +70,17 @@ class FaceNetworks(nn.Module):
     def load(
         cls, path: str | os.PathLike[str], model: MorphableModel, device: torch.device | str = "cpu"
     ) -> "FaceNetworks":
-        """Networks from a weights file of stage `single`.
+        """Networks from a weights file of stage `single` or `multi`, ready for use.
+
+        Raises as `read`.
+        """
+        networks = cls.read(path, model)
+        fuse_norms(networks)
+        return networks.to(device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def read(cls: type[Kind], path: str | os.PathLike[str], model: MorphableModel) -> Kind:
+        """The same on the CPU, as they were trained: to be trained further.
 
         Raises FileNotFoundError; ValueError for a damaged file or one that was trained with another morphable model.
         """
@@ -88,8 +99,7 @@ class FaceNetworks(nn.Module):
         pgn = empty_pgn(pgn_config(meta["network"]["pgn"]))
         networks = cls(pgn, build_regressor(config, pgn), model)
         networks.load_state_dict(state)
-        fuse_norms(networks)
-        return networks.to(device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return networks
 
     def describe(self) -> dict[str, Any]:
         """The configuration that `load` reads, as JSON values."""

@@ -22,7 +22,7 @@ from face3d.morphable import MorphableModel
 from face3d.networks.flow import FlowNetwork
 from face3d.optical_flow import load_flow_network
 from face3d.parse import FaceParser
-from face3d.reconstruct import FaceNetworks, build_regressor, empty_pgn, pgn_config, regressor_config
+from face3d.reconstruct import FaceNetworks
 from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.objective import ConsistencyWeights, Flow, Parser, SwappedPairs, consistency_losses, swap_all
 from train.people_batches import PeopleBatches, held_out_people
@@ -184,11 +184,7 @@ def by_stage(paths: tuple[Path, ...]) -> dict[str, Path]:
 def _networks(path: Path | None, model_path: Path) -> PeopleNetworks:
     if path is None:
         raise ValueError("stage multi starts from stage single: pass --weights runs/single/weights.safetensors")
-    state, meta = load_weights(path)
-    pgn = empty_pgn(pgn_config(meta["network"]["pgn"]))
-    regressor = build_regressor(regressor_config(meta["network"]["regressor"]), pgn)
-    networks = PeopleNetworks(pgn, regressor, MorphableModel.load(model_path))
-    networks.load_state_dict(state)
+    networks = PeopleNetworks.read(path, MorphableModel.load(model_path))
     networks.pgn.requires_grad_(False)
     return networks
 
