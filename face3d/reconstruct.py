@@ -1,7 +1,8 @@
 """The tensor door: crops in, faces in the frame of their crops out. Differentiable, batched, on any device.
 
-crops, mirrored crops -> encoder -> PGN: UV position map, confidence -> 3D landmarks
-                                 -> regressors: identity, expression -> 3DMM landmarks -> closed-form pose -> mesh
+crops, mirrored crops -> encoder -> PGN: UV position map, confidence -> 3D landmarks -> upright crops
+                      upright crops, points -> regressors: identity, expression -> 3DMM landmarks
+                                            -> closed-form pose -> mesh
 """
 
 import os
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from face3d.camera import project
 from face3d.checkpoint import load_weights
 from face3d.morphable import MorphableModel
-from face3d.networks.backbone import BackboneConfig, Features, fuse_norms
+from face3d.networks.backbone import BackboneConfig, fuse_norms
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from face3d.networks.refiner import RefinerConfig
 from face3d.networks.regressor import Regressor, RegressorConfig
+from face3d.networks.upright import Upright, upright_crops
 from face3d.pose import pose_from_landmarks, similarity_procrustes
-from face3d.types import ScaledOrthography
+from face3d.types import ScaledOrthography, Similarity
 
 CROP_FACTOR = 1.25
 """Side of the crop over the larger side of the landmarks' box; chosen on dlib's 18 labelled faces, of what is trained
@@ -113,22 +115,20 @@ class FaceNetworks(nn.Module):
     def _confidence(self, deviation_px: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         return 1 / (1 + deviation_px * (128 / self.crop_size))
 
-    def maps(self, crops: Float[Tensor, "B 3 S S"]) -> tuple[PositionMap, Features]:
-        """Position maps averaged over the crop and its mirror image, and the crop's own features."""
-        maps, features = self.pgn(torch.cat([crops, crops.flip(3)]))
+    def maps(self, crops: Float[Tensor, "B 3 S S"]) -> PositionMap:
+        """Position maps averaged over the crop and its mirror image."""
+        maps, _ = self.pgn(torch.cat([crops, crops.flip(3)]))
         position, turned = maps.position_px.chunk(2)
         turned = turned.flip(3)
         turned = torch.cat([self.crop_size - 1 - turned[:, :1], turned[:, 1:]], dim=1)
         plain, mirrored = maps.log_variance.chunk(2)
-        averaged = PositionMap((position + turned) / 2, (plain + mirrored.flip(2)) / 2)
-        return averaged, Features(*(level[: len(crops)] for level in features))
+        return PositionMap((position + turned) / 2, (plain + mirrored.flip(2)) / 2)
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> FaceEstimate:
         """Faces of crops in [0,1]; `crop_size` pixels wide, made with `crop_factor` around the landmarks' box."""
-        maps, features = self.maps(crops)
+        maps = self.maps(crops)
         landmarks_px, deviation_px = self.pgn.landmarks(maps)
-        offsets = self.shape_offsets_cm(maps, landmarks_px, deviation_px)
-        identity, expression = self.regressor(features, offsets)
+        identity, expression = self.regressor(*self.seen(crops, maps, landmarks_px, deviation_px))
         vertices_mm = self.model.vertices(identity, expression)
         pose = self.pose(self.model.landmarks_of(vertices_mm), landmarks_px, deviation_px)
         return FaceEstimate(
@@ -143,18 +143,32 @@ class FaceNetworks(nn.Module):
             vertices_px=project(vertices_mm, pose),
         )
 
+    def seen(
+        self,
+        crops: Float[Tensor, "B 3 S S"],
+        maps: PositionMap,
+        landmarks_px: Float[Tensor, "B L 3"],
+        deviation_px: Float[Tensor, "B L"],
+    ) -> tuple[Upright, Float[Tensor, "B N 3"]]:
+        """What the regressors take: the faces upright, and their points as `shape_offsets_cm` gives them."""
+        marks = self.mean_points_mm[: landmarks_px.shape[1]]
+        placed = similarity_procrustes(
+            marks.expand(len(crops), -1, -1), landmarks_px, deviation_px.square().reciprocal()
+        )
+        config = self.regressor.config
+        upright = upright_crops(crops, placed, marks.mean(0), config.crop_size, config.half_mm)
+        return upright, self.shape_offsets_cm(maps, landmarks_px, placed)
+
     def shape_offsets_cm(
-        self, maps: PositionMap, landmarks_px: Float[Tensor, "B L 3"], deviation_px: Float[Tensor, "B L"]
+        self, maps: PositionMap, landmarks_px: Float[Tensor, "B L 3"], placed: Similarity
     ) -> Float[Tensor, "B N 3"]:
-        """Landmarks and texels with their pose taken out, minus the mean face's, in centimetres of the model frame."""
+        """Landmarks and texels with the pose `placed` of the mean face taken out, minus the mean face's, in
+        centimetres of the model frame."""
         step = (maps.position_px.shape[-1] - 1) // (SHAPE_TEXELS - 1)
         texels = maps.position_px[:, :, ::step, ::step].flatten(2).transpose(1, 2)
-        count = landmarks_px.shape[1]
-        mean = self.mean_points_mm.expand(len(landmarks_px), -1, -1)
-        placed = similarity_procrustes(mean[:, :count], landmarks_px, deviation_px.square().reciprocal())
         points_px = torch.cat([landmarks_px, texels], dim=1)
         centred = (points_px - placed.translation[:, None]) / placed.scale[:, None, None]
-        return (centred @ placed.rotation - mean) / _MM_PER_CM
+        return (centred @ placed.rotation - self.mean_points_mm) / _MM_PER_CM
 
     def pose(
         self,
@@ -181,7 +195,7 @@ def shape_vertices(model: MorphableModel) -> Int[Tensor, " N"]:
 
 def build_regressor(config: RegressorConfig, pgn: Pgn) -> Regressor:
     """Fresh regressors for a PGN."""
-    return Regressor(config, pgn.encoder.channels, pgn.landmark_uv.shape[0] + SHAPE_TEXELS**2)
+    return Regressor(config, pgn.landmark_uv.shape[0] + SHAPE_TEXELS**2)
 
 
 def empty_pgn(config: PgnConfig) -> Pgn:
@@ -196,5 +210,10 @@ def pgn_config(values: dict[str, Any]) -> PgnConfig:
 
 
 def regressor_config(values: dict[str, Any]) -> RegressorConfig:
-    """A regressor's configuration from its JSON form."""
-    return RegressorConfig(**values)
+    """A regressor's configuration from its JSON form. ValueError for one of an earlier kind, without a backbone."""
+    if "backbone" not in values:
+        raise ValueError(
+            "these weights are of regressors without an encoder of their own, which are no more: "
+            "train them again with `python -m train single --weights` and the same file"
+        )
+    return RegressorConfig(**{**values, "backbone": BackboneConfig(**values["backbone"])})

@@ -8,6 +8,7 @@ import torch
 from face3d.networks.backbone import BackboneConfig
 from face3d.networks.pgn import Pgn, PgnConfig
 from face3d.networks.regressor import Regressor, RegressorConfig
+from face3d.networks.upright import Upright
 
 SMALL = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
 
@@ -56,10 +57,9 @@ def test_gradients_reach_every_parameter() -> None:
 
 
 def test_regressor_starts_at_the_mean_face() -> None:
-    pgn = small_pgn()
-    regressor = Regressor(RegressorConfig(hidden=16, identity=6, expression=4), pgn.encoder.channels, 70).eval()
-    _, features = pgn(torch.rand(2, 3, 64, 64))
-    found = regressor(features, torch.randn(2, 70, 3))
+    config = RegressorConfig(hidden=16, identity=6, expression=4, backbone=BackboneConfig(width=0.5), crop_size=32)
+    upright = Upright(torch.rand(2, 3, 32, 32), torch.eye(3).expand(2, -1, -1))
+    found = Regressor(config, 70).eval()(upright, torch.randn(2, 70, 3))
     assert found.identity.shape == (2, 6) and found.expression.shape == (2, 4)
     assert not found.identity.any() and not found.expression.any()
 

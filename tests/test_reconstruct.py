@@ -14,6 +14,7 @@ from face3d.networks.regressor import RegressorConfig
 from face3d.reconstruct import FaceNetworks, build_regressor, shape_vertices
 from face3d.types import ScaledOrthography
 
+SMALL = {"backbone": BackboneConfig(width=0.5), "crop_size": 32, "squeeze": 8}
 CONFIG = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
 
 
@@ -29,7 +30,7 @@ def networks_of(model: MorphableModel) -> FaceNetworks:
     uv = (corners * model.landmark_barycentric[..., None]).sum(1)
     points = model.mean.T.unflatten(1, (13, 13)) * torch.tensor([1.0, -1.0, -1.0])[:, None, None]
     pgn = Pgn(CONFIG, points / points.abs().max(), uv)
-    regressor = build_regressor(RegressorConfig(16, model.identity_count, model.expression_count), pgn)
+    regressor = build_regressor(RegressorConfig(16, model.identity_count, model.expression_count, **SMALL), pgn)
     return FaceNetworks(pgn, regressor, model).eval()
 
 
@@ -47,8 +48,7 @@ def test_mirrored_crops_give_mirrored_faces(model: MorphableModel) -> None:
     with torch.no_grad():
         for parameter in networks.pgn.decoder.head.parameters():
             parameter.normal_(0, 0.1)
-    plain, _ = networks.maps(crops)
-    mirrored, _ = networks.maps(crops.flip(3))
+    plain, mirrored = networks.maps(crops), networks.maps(crops.flip(3))
     back = mirrored.position_px.flip(3)
     back = torch.cat([63 - back[:, :1], back[:, 1:]], dim=1)
     torch.testing.assert_close(back, plain.position_px, atol=1e-3, rtol=1e-4)
@@ -75,7 +75,7 @@ def test_shape_offsets_do_not_depend_on_the_pose(model: MorphableModel) -> None:
         pose = ScaledOrthography(rotation, torch.rand(1) + 0.2, 30 * torch.rand(1, 2))
         placed = project(shape, pose)
         maps = PositionMap(placed.transpose(1, 2).unflatten(2, (13, 13)), torch.zeros(1, 13, 13))
-        offsets.append(networks.shape_offsets_cm(maps, model.landmarks_of(placed), torch.ones(1, 68)))
+        offsets.append(networks.seen(torch.rand(1, 3, 64, 64), maps, model.landmarks_of(placed), torch.ones(1, 68))[1])
     torch.testing.assert_close(offsets[0], offsets[1], atol=1e-4, rtol=1e-4)
     assert offsets[0].shape == (1, 68 + 169, 3)
 

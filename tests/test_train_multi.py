@@ -71,7 +71,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     model = MorphableModel.load(model_path)
     torch.manual_seed(0)
     pgn = Pgn(NETWORK, mean_map(model, NETWORK.map_size), landmark_uv(model))
-    networks = FaceNetworks(pgn, build_regressor(RegressorConfig(16, 6, 4), pgn), model)
+    networks = FaceNetworks(
+        pgn,
+        build_regressor(RegressorConfig(16, 6, 4, backbone=BackboneConfig(width=0.5), crop_size=32, squeeze=8), pgn),
+        model,
+    )
     torch.nn.init.normal_(networks.regressor.out.weight, 0, 0.02)
     weights = folder / "single.safetensors"
     save_weights(weights, networks.state_dict(), {"stage": "single", "network": networks.describe()})

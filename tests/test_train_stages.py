@@ -107,7 +107,9 @@ def test_both_stages_end_in_weights_that_reconstruct(inputs: Inputs, tmp_path: P
     options = RunOptions(tmp_path / "pgn", steps=2, workers=0, log_steps=1)
     pgn = run("pgn", small_pgn_config(), inputs, options, fabric)
     single_inputs = Inputs(inputs.data_dir, weights=(pgn,), extra=inputs.extra)
-    config = SingleTrainConfig(regressor=RegressorConfig(16, 6, 4), batch_size=4)
+    config = SingleTrainConfig(
+        regressor=RegressorConfig(16, 6, 4, backbone=BackboneConfig(width=0.5), crop_size=32, squeeze=8), batch_size=4
+    )
     single = run("single", config, single_inputs, RunOptions(tmp_path / "single", steps=2, workers=0), fabric)
     networks = FaceNetworks.load(single, MorphableModel.load(inputs.extra[0]))
     estimate = networks(torch.rand(2, 3, 64, 64))

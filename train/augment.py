@@ -23,6 +23,10 @@ class AugmentConfig(NamedTuple):
     recolour: float = 1.0
 
 
+HEAVY = AugmentConfig()
+LIGHT = AugmentConfig((1.15, 1.5), 0.05, 10.0, occlude=0.15, blur=0.2, low_resolution=0.2, noise=0.2, grey=0.1)
+"""For what is read from fine differences of a picture, and seen by a network that the landmarks have set upright."""
+
 PLAIN = AugmentConfig((1.4, 1.4), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 

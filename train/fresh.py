@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from face3d.morphable_file import MorphableArrays
-from train.augment import PLAIN, AugmentConfig
+from train.augment import HEAVY, PLAIN, AugmentConfig
 from train.photos import load_photos
 from train.profiling import apparent_yaw_deg
 from train.synthetic import Generator
@@ -81,7 +81,7 @@ class FreshBatches:
     photos_dir: Path
     crop_size: int
     batch_size: int
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = HEAVY
     mix: Mix = Mix()
 
     def __call__(self, seed: int) -> Iterator[Batch]:
@@ -125,12 +125,20 @@ def _photos_among(folders: tuple[Path, ...]) -> Path | None:
     return photos[0] if photos else None
 
 
-def choose_batches(model: Path, folders: tuple[Path, ...], crop_size: int, batch_size: int) -> BatchSource:
-    """Views drawn afresh from a folder of photos, or ready ones from folders of views. ValueError for a mixture."""
+def choose_batches(
+    model: Path,
+    folders: tuple[Path, ...],
+    crop_size: int,
+    batch_size: int,
+    augment: AugmentConfig = HEAVY,
+    mix: Mix = Mix(),
+) -> BatchSource:
+    """Views drawn afresh from a folder of photos in the shares of `mix`, or ready ones from folders of views.
+    ValueError for a mixture of both."""
     photos = _photos_among(folders)
     if photos:
-        return FreshBatches(model, photos, crop_size, batch_size)
-    return ViewBatches(model, folders, crop_size, batch_size)
+        return FreshBatches(model, photos, crop_size, batch_size, augment, mix)
+    return ViewBatches(model, folders, crop_size, batch_size, augment)
 
 
 def choose_held_out(model: Path, folders: tuple[Path, ...], crop_size: int, count: int) -> Batch:

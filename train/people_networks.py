@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from face3d.camera import project
-from face3d.networks.backbone import Features
 from face3d.reconstruct import FaceNetworks
 
 
@@ -31,22 +30,25 @@ class PeopleNetworks(FaceNetworks):
     """`FaceNetworks` whose forward takes several frames a person. The same weights, by the same names."""
 
     def train(self, mode: bool = True) -> "PeopleNetworks":
-        """As any module's, but the frozen part stays in eval mode."""
+        """As any module's, but the frozen part stays in eval mode, and with it the normalisation of the regressors'
+        encoder, whose statistics a few frames of few people would spoil."""
         super().train(mode)
         self.pgn.eval()
+        self.regressor.encoder.eval()
+        self.regressor.squeeze.eval()
         return self
 
     def forward(self, frames: Float[Tensor, "B K 3 S S"]) -> PersonEstimate:  # type: ignore[override]
         """People in crops in [0,1]. The frozen networks run in the precision of the run, the rest in float32."""
         people, count = frames.shape[:2]
+        crops = frames.flatten(0, 1)
         with torch.no_grad():
-            maps, features = self.pgn(frames.flatten(0, 1))
+            maps, _ = self.pgn(crops)
         with torch.autocast(frames.device.type, enabled=False):
             with torch.no_grad():
                 found_px, deviation_px = self.pgn.landmarks(maps)
-                offsets = self.shape_offsets_cm(maps, found_px, deviation_px)
-            features = Features(*(level.float() for level in features))
-            own, expression = self.regressor(features, offsets)
+                seen = self.seen(crops, maps, found_px, deviation_px)
+            own, expression = self.regressor(*seen)
             confidence = self._confidence(deviation_px)
             own = own.unflatten(0, (people, count))
             share = confidence.mean(1).view(people, count, 1)

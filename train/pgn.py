@@ -24,7 +24,7 @@ from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from train.config import Inputs, OptimiserConfig, TrainConfig
-from train.fresh import choose_batches, choose_held_out
+from train.fresh import Mix, choose_batches, choose_held_out
 from train.supervision import Supervisor, landmark_uv, mean_map
 from train.task import Batch, BatchSource
 
@@ -38,6 +38,7 @@ class PgnTrainConfig(TrainConfig):
     """Network and weights of the losses."""
 
     network: PgnConfig = field(default_factory=PgnConfig)
+    mix: Mix = Mix()
     landmark_weight: float = 1.0
     map_weight: float = 0.5
     likelihood_weight: float = 0.1
@@ -122,7 +123,8 @@ class PgnTask:
 
     def train_data(self) -> BatchSource:
         """Random augmented views."""
-        return choose_batches(self.model_path, self.folders, self.config.network.crop_size, self.config.batch_size)
+        config, size = self.config, self.config.network.crop_size
+        return choose_batches(self.model_path, self.folders, size, config.batch_size, mix=config.mix)
 
     def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
         """Distances of landmarks and texels, and the likelihood of the texels, in units of half the crop."""

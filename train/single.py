@@ -1,10 +1,12 @@
 """Stage `single`: identity and expression regressed from one image; encoder and PGN stay frozen, pose is closed-form.
 
-Needs `--weights` of stage `pgn` and folders of views as `--extra`.
+Needs `--weights` of stage `pgn`, or of stage `single` to train its regressors further (both, to train them further for
+another PGN), and photos or views as `--extra` (as stage `pgn`). New regressors' encoder starts as the PGN's.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,15 @@ from face3d.camera import project
 from face3d.checkpoint import load_weights
 from face3d.losses import coefficient_prior, point_distance
 from face3d.morphable import MorphableModel
-from face3d.networks.backbone import Features
-from face3d.networks.pgn import PositionMap
-from face3d.networks.regressor import RegressorConfig
+from face3d.networks.backbone import BackboneConfig
+from face3d.networks.pgn import Pgn
+from face3d.networks.regressor import Regressor, RegressorConfig
 from face3d.reconstruct import FaceNetworks, build_regressor, empty_pgn, pgn_config
-from train.config import Inputs, OptimiserConfig, TrainConfig
-from train.fresh import choose_batches, choose_held_out
+from train.augment import LIGHT
+from train.config import Inputs, OptimiserConfig, TrainConfig, as_dict
+from train.fresh import Mix, choose_batches, choose_held_out
 from train.pgn import VALIDATION_VIEWS, pgn_state, split_extra
+from train.single_networks import SingleNetworks, ViewEstimate
 from train.supervision import Supervisor
 from train.task import Batch, BatchSource
 
@@ -31,17 +35,36 @@ class SingleTrainConfig(TrainConfig):
     """Regressor and weights of the losses; the PGN's size comes with its weights."""
 
     regressor: RegressorConfig = field(default_factory=RegressorConfig)
+    mix: Mix = Mix(photo=0.15, turned=0.35, other_face=0.8, uses=4.0)
     landmark_weight: float = 1.0
     shape_weight: float = 0.1  # per millimetre
     neutral_weight: float = 0.1  # per millimetre, of the shape without expression: who it is, not what they do
     prior_weight: float = 3e-4  # identity; expression 0.8 of it (Deng et al. 2019)
 
 
-FAST = SingleTrainConfig(batch_size=64, optimiser=OptimiserConfig(learning_rate=1e-3, ema_decay=0.998))
+FAST = SingleTrainConfig(batch_size=64, optimiser=OptimiserConfig(learning_rate=1.5e-3, ema_decay=0.998))
 PAPER = SingleTrainConfig(
-    name="paper", regressor=RegressorConfig(hidden=1024), batch_size=64, precision="bf16-mixed", steps=100_000
+    name="paper",
+    regressor=RegressorConfig(hidden=1024, backbone=BackboneConfig("resnet50"), crop_size=192),
+    batch_size=64,
+    precision="bf16-mixed",
+    steps=100_000,
+    optimiser=OptimiserConfig(learning_rate=3e-4, ema_decay=0.9998),
 )
 CONFIGS: dict[str, TrainConfig] = {"fast": FAST, "paper": PAPER}
+
+
+def start(regressor: Regressor, pgn: Pgn, paths: tuple[Path, ...]) -> None:
+    """Load the regressors of the first weights that have any of this configuration, to train them further. Where none
+    has, their encoder starts as the PGN's, if the two are alike."""
+    for path in paths:
+        state, meta = load_weights(path)
+        if meta["network"].get("regressor") == as_dict(regressor.config):
+            own = {name: value for name, value in state.items() if name.startswith("regressor.")}
+            regressor.load_state_dict({name.removeprefix("regressor."): value for name, value in own.items()})
+            return
+    if regressor.config.backbone == pgn.config.backbone:
+        regressor.encoder.load_state_dict(pgn.encoder.state_dict())
 
 
 class SingleTask:
@@ -55,7 +78,9 @@ class SingleTask:
         morphable = MorphableModel.load(self.model_path)
         pgn = empty_pgn(pgn_config(load_weights(inputs.weights[0])[1]["network"]["pgn"]))
         pgn.load_state_dict(pgn_state(inputs.weights[0]))
-        self.model = FaceNetworks(pgn.requires_grad_(False), build_regressor(config.regressor, pgn), morphable)
+        regressor = build_regressor(config.regressor, pgn)
+        start(regressor, pgn, inputs.weights)
+        self.model = SingleNetworks(pgn.requires_grad_(False), regressor, morphable)
         self.crop_size = pgn.config.crop_size
         self.supervisor = Supervisor(morphable, pgn.config.map_size).to(device)
         self.prior = morphable.expression_std.to(device)
@@ -63,23 +88,19 @@ class SingleTask:
 
     def train_data(self) -> BatchSource:
         """Random augmented views."""
-        return choose_batches(self.model_path, self.folders, self.crop_size, self.config.batch_size)
+        config = self.config
+        return choose_batches(self.model_path, self.folders, self.crop_size, config.batch_size, LIGHT, config.mix)
 
     def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
         """Landmark loss after the closed-form pose (half crops), shape after similarity (mm), prior of the
         coefficients."""
-        networks = self.model
-        networks.pgn.eval()
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            maps, features = self._frozen(crops)
-            found_px, deviation_px = networks.pgn.landmarks(maps)
-            offsets = networks.shape_offsets_cm(maps, found_px, deviation_px)
-        identity, expression = networks.regressor(features, offsets)
+        found: ViewEstimate = model(crops)
+        identity, expression = found.identity, found.expression
         shape = self.supervisor.shapes_mm(identity, expression)
         target = self.supervisor(batch, self.crop_size)
-        landmarks_mm = shape[:, -found_px.shape[1] :]
-        pose = networks.pose(landmarks_mm, found_px, deviation_px)
+        landmarks_mm = shape[:, -found.landmarks_px.shape[1] :]
+        pose = self.model.pose(landmarks_mm, found.landmarks_px, found.deviation_px)
         placed = project(landmarks_mm, pose)[..., :2] / (self.crop_size / 2)
         ones = torch.ones(placed.shape[:2], device=placed.device)
         landmark = point_distance(placed, target.landmarks_px[..., :2] / (self.crop_size / 2), ones).mean()
@@ -91,13 +112,6 @@ class SingleTask:
         loss = config.landmark_weight * landmark + config.shape_weight * distance + config.prior_weight * prior
         loss = loss + config.neutral_weight * neutral
         return {"loss": loss, "landmark": landmark, "shape_mm": distance, "neutral_mm": neutral, "prior": prior}
-
-    def _frozen(self, crops: Tensor) -> tuple[PositionMap, Features]:
-        """The PGN's maps and features; bf16 where the run is, results in float32."""
-        mixed = self.config.precision == "bf16-mixed"
-        with torch.autocast(crops.device.type, torch.bfloat16, enabled=mixed):
-            maps, features = self.model.pgn(crops)
-        return maps, Features(*(level.float() for level in features))
 
     def _neutral_distance_mm(self, identity: Tensor, batch: Batch) -> Tensor:
         still = torch.zeros_like(batch["expression"])
@@ -115,7 +129,9 @@ class SingleTask:
         face's."""
         batch = self._validation()
         target = self.supervisor(batch, self.crop_size)
-        chunks = [model(chunk) for chunk in batch["crop"].float().div(255).split(100)]
+        assert isinstance(model, FaceNetworks)
+        networks = FaceNetworks(model.pgn, model.regressor, model.model).eval()
+        chunks = [networks(chunk) for chunk in batch["crop"].float().div(255).split(100)]
         vertices_px = torch.cat([e.vertices_px for e in chunks])
         identity, expression = (torch.cat([getattr(e, n) for e in chunks]) for n in ("identity", "expression"))
         found = self.model.model.landmarks_of(vertices_px)
