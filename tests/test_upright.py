@@ -90,3 +90,12 @@ def test_gradients_reach_pictures_and_pose() -> None:
         return upright_crops(crops, Similarity(rotation, scale, translation), CENTRE_MM.double(), 5, 60.0).crops
 
     assert torch.autograd.gradcheck(seen, [value.requires_grad_() for value in values])
+
+
+def test_pictures_in_half_precision_are_read_at_exact_places() -> None:
+    pose, rows = pose_of(5.0, 30.0, 25.0), torch.arange(64.0)
+    y, x = torch.meshgrid(rows, rows, indexing="ij")
+    crops = picture(x, y)[None]
+    expected = upright_crops(crops, pose, CENTRE_MM, 32, 60.0).crops
+    found = upright_crops(crops.bfloat16(), pose, CENTRE_MM, 32, 60.0).crops
+    torch.testing.assert_close(found, expected, atol=0.005, rtol=0)

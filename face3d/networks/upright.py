@@ -36,6 +36,7 @@ def upright_crops(
 
     `pose` takes the model frame to the pixels of the crops. Beyond the crop its border is repeated. Differentiable in
     crops and pose."""
+    exact = torch.promote_types(crops.dtype, torch.float32)  # half precision is too coarse for places
     side = crops.shape[-1]
     roll = roll_of(pose.rotation)
     cos, sin = roll.cos(), roll.sin()
@@ -45,7 +46,7 @@ def upright_crops(
     # grid_sample's -1 and 1 are the outer edges of the first and last pixel, whose centres are at 0 and side - 1
     linear = turn[:, :2, :2] * (pose.scale * half_mm * 2 / side)[:, None, None]
     shift = (2 * centre_px[:, :2] + 1) / side - 1
-    theta = torch.cat([linear, shift[:, :, None]], dim=2).to(crops.dtype)
+    theta = torch.cat([linear, shift[:, :, None]], dim=2).to(exact)
     places = torch.nn.functional.affine_grid(theta, [len(crops), 3, size, size], align_corners=False)
-    seen = torch.nn.functional.grid_sample(crops, places, padding_mode="border", align_corners=False)
+    seen = torch.nn.functional.grid_sample(crops.to(exact), places, padding_mode="border", align_corners=False)
     return Upright(seen.contiguous(memory_format=torch.channels_last), turn.mT @ pose.rotation)
