@@ -112,6 +112,31 @@ def test_weights_of_stage_pgn_are_refused(model: MorphableModel, tmp_path: Path)
         FaceNetworks.load(path, model)
 
 
+def test_regressors_of_the_earlier_kind_are_refused(model: MorphableModel, tmp_path: Path) -> None:
+    networks = networks_of(model)
+    described = networks.describe()
+    described["regressor"] = {"hidden": 16, "identity": 6, "expression": 4, "dropout": 0.1}
+    path = tmp_path / "old.safetensors"
+    save_weights(path, networks.state_dict(), {"stage": "single", "network": described})
+    with pytest.raises(ValueError, match="train them again"):
+        FaceNetworks.load(path, model)
+
+
+def test_the_regressors_see_the_same_however_the_crop_is_turned(model: MorphableModel) -> None:
+    """Of a crop turned by a right angle, with its landmarks, they get the same picture and the same points."""
+    networks, crops = networks_of(model), torch.rand(1, 3, 64, 64)
+    turned, marks = crops.rot90(1, (2, 3)), 20 * torch.rand(1, 68, 3) + 20
+    marks_turned = torch.stack([marks[..., 1], 63 - marks[..., 0], marks[..., 2]], dim=-1)
+    position = 60 * torch.rand(1, 3, 13, 13)
+    position_turned = torch.stack([position[:, 1], 63 - position[:, 0], position[:, 2]], dim=1)
+    flat = torch.zeros(1, 13, 13)
+    one, offsets = networks.seen(crops, PositionMap(position, flat), marks, torch.ones(1, 68))
+    two, offsets_turned = networks.seen(turned, PositionMap(position_turned, flat), marks_turned, torch.ones(1, 68))
+    torch.testing.assert_close(two.crops, one.crops, atol=1e-3, rtol=0)
+    torch.testing.assert_close(two.rotation, one.rotation, atol=1e-4, rtol=0)
+    torch.testing.assert_close(offsets_turned, offsets, atol=1e-3, rtol=1e-3)
+
+
 def test_models_without_a_fitting_grid_are_refused() -> None:
     with pytest.raises(ValueError, match="UV grid"):
         shape_vertices(MorphableModel.random(0, rows=12, columns=12))

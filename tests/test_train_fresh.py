@@ -93,3 +93,9 @@ def test_photos_and_views_do_not_mix(model_path: Path, photos_dir: Path, tmp_pat
     assert isinstance(choose_batches(model_path, (views,), 64, 4), ViewBatches)
     with pytest.raises(ValueError, match="only views"):
         choose_batches(model_path, (photos_dir, views), 64, 4)
+
+
+def test_the_mix_and_the_changes_of_a_stage_reach_its_batches(model_path: Path, photos_dir: Path) -> None:
+    mix = Mix(photo=1.0)
+    source = choose_batches(model_path, (photos_dir,), 64, 4, PLAIN, mix)
+    assert isinstance(source, FreshBatches) and source.mix == mix and source.augment == PLAIN

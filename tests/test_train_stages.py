@@ -121,3 +121,38 @@ def test_both_stages_end_in_weights_that_reconstruct(inputs: Inputs, tmp_path: P
         if name.startswith("pgn."):
             torch.testing.assert_close(after[name], value)
     assert not any(name.startswith("head.") for name in after)
+
+
+REGRESSOR = RegressorConfig(16, 6, 4, backbone=BackboneConfig(width=0.5), crop_size=32, squeeze=8)
+
+
+def test_regressors_start_with_the_encoder_of_the_pgn_or_go_on(inputs: Inputs, tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    pgn = run("pgn", small_pgn_config(), inputs, RunOptions(tmp_path / "pgn", steps=1, workers=0), fabric)
+    config = SingleTrainConfig(regressor=REGRESSOR, batch_size=4)
+    fresh = SingleTask(config, replace(inputs, weights=(pgn,)), CPU).model
+    torch.testing.assert_close(fresh.regressor.encoder.state_dict(), fresh.pgn.encoder.state_dict())
+    options = RunOptions(tmp_path / "single", steps=2, workers=0)
+    single = run("single", config, replace(inputs, weights=(pgn,)), options, fabric)
+    trained = {n: v for n, v in load_weights(single)[0].items() if n.startswith("regressor.")}
+    for weights in ((single,), (pgn, single)):  # alone, or for another PGN
+        model = SingleTask(config, replace(inputs, weights=weights), CPU).model
+        for name, value in trained.items():
+            torch.testing.assert_close(model.state_dict()[name], value)
+    wider = replace(config, regressor=replace(REGRESSOR, hidden=24))
+    anew = SingleTask(wider, replace(inputs, weights=(single,)), CPU).model
+    assert not anew.regressor.out.weight.any()
+
+
+def test_only_the_regressors_of_stage_single_learn(inputs: Inputs, tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    pgn = run("pgn", small_pgn_config(), inputs, RunOptions(tmp_path / "pgn", steps=1, workers=0), fabric)
+    config = SingleTrainConfig(regressor=REGRESSOR, batch_size=4)
+    task = SingleTask(config, replace(inputs, weights=(pgn,)), CPU)
+    task.model.train()
+    assert not any(module.training for module in task.model.pgn.modules())
+    assert all(module.training for module in task.model.regressor.modules())
+    torch.nn.init.normal_(task.model.regressor.out.weight, 0, 0.1)
+    task.train_step(task.model, next(task.train_data()(0)), 0.0)["loss"].backward()
+    with_gradient = {name for name, p in task.model.named_parameters() if p.grad is not None}
+    assert with_gradient == {name for name, _ in task.model.named_parameters() if name.startswith("regressor.")}
