@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from eval import tables
+from eval.cli_now import now
 
 if TYPE_CHECKING:
     from eval.method_face3d import Face3d
@@ -22,7 +23,11 @@ FlowWeights = Annotated[
     Path | None, typer.Option(help="Flow network by `python -m train`, for --method face3d; else the embedded one.")
 ]
 Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
+Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
+Meshes = Annotated[Path | None, typer.Option(help="Write each predicted mesh with its error a vertex here, as .npz.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
+
+app.command()(now)
 
 
 @app.command()
@@ -33,9 +38,11 @@ def aflw2000(
     model: Model = None,
     device: Device = None,
     json: Json = None,
+    pictures: Overlays = None,
 ) -> None:
     """AFLW2000-3D: 68 points by yaw, original and re-annotated labels, and pose."""
     from eval.aflw2000 import Aflw2000
+    from eval.kept import Keeping
     from eval.mean_face import MeanFace
     from eval.protocol import run
     from eval.report import run_as_dict
@@ -43,9 +50,11 @@ def aflw2000(
     if crop not in ("gt", "detector"):
         raise typer.BadParameter(f"{crop!r} is neither gt nor detector", param_hint="--crop")
     benchmark, method = Aflw2000(_folder(data, "aflw2000")), _face3d(weights, model, device)
-    ours, floor = run(benchmark, method, cast("Crop", crop)), run(benchmark, MeanFace(method.model))
+    kept = Keeping(benchmark, pictures, truth_px=lambda sample: sample.truth.original_px)
+    ours, floor = run(kept, method, cast("Crop", crop)), run(benchmark, MeanFace(method.model))
     tables.show_aflw2000(ours, floor)
-    _write(json, weights, {"protocol": "sparse 68, 2D", **run_as_dict(ours), "floor": run_as_dict(floor)})
+    content = {**run_as_dict(ours), **kept.references(json), "floor": run_as_dict(floor)}
+    _write(json, weights, {"protocol": "sparse 68, 2D", **content})
 
 
 @app.command()
@@ -57,8 +66,11 @@ def shape(
     model: Model = None,
     device: Device = None,
     json: Json = None,
+    pictures: Overlays = None,
+    meshes: Meshes = None,
 ) -> None:
     """Shape: the Lee Perry-Smith scan at five yaws, and generated people, against the mean face."""
+    from eval.kept import Keeping
     from eval.mean_face import MeanFace
     from eval.people import GeneratedPeople
     from eval.protocol import run
@@ -67,10 +79,16 @@ def shape(
 
     method = _face3d(weights, model, device)
     scan = ScanShape(_folder(data, "scans/lee_perry_smith"), method.model)
-    ours, floor = run(scan, method, crop), run(scan, MeanFace(method.model))
-    unseen = run(GeneratedPeople(method.model, people), method)
+    drawn = GeneratedPeople(method.model, people)
+    kept, kept_people = (
+        Keeping(benchmark, pictures and pictures / name, meshes and meshes / name)
+        for name, benchmark in (("scan", scan), ("people", drawn))
+    )
+    ours, floor = run(kept, method, crop), run(scan, MeanFace(method.model))
+    unseen = run(kept_people, method)
     tables.show_shape(ours, floor, unseen)
-    content = {"scan": run_as_dict(ours), "scan_floor": run_as_dict(floor), "people": run_as_dict(unseen)}
+    scan_run, people_run = run_as_dict(ours) | kept.references(json), run_as_dict(unseen) | kept_people.references(json)
+    content = {"scan": scan_run, "scan_floor": run_as_dict(floor), "people": people_run}
     _write(json, weights, {"benchmark": "shape", **content})
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from eval.alignment import align_points
+from eval.alignment import Alignment, align_points
+from eval.error_mesh import ErrorMesh
 from eval.floor import reduction_percent
 from eval.now_region import LANDMARKS, face_region
 from eval.protocol import Prediction, Record, Sample
@@ -75,8 +76,20 @@ class GeneratedPeople:
 
     def error_mm(self, predicted_mm: Float[np.ndarray, "V 3"], truth_mm: Float[np.ndarray, "V 3"]) -> float:
         """Mean distance of corresponding vertices of the face region after the best similarity, in mm of the truth."""
-        source, target = (mesh[self.face].astype(np.float64) for mesh in (predicted_mm, truth_mm))
-        return float(np.linalg.norm(align_points(source, target).apply(source) - target, axis=1).mean())
+        moved = self._aligned(predicted_mm, truth_mm).apply(predicted_mm[self.face].astype(np.float64))
+        return float(np.linalg.norm(moved - truth_mm[self.face], axis=1).mean())
+
+    def _aligned(self, predicted_mm: Float[np.ndarray, "V 3"], truth_mm: Float[np.ndarray, "V 3"]) -> Alignment:
+        return align_points(*(mesh[self.face].astype(np.float64) for mesh in (predicted_mm, truth_mm)))
+
+    def error_mesh(self, sample: Sample, prediction: Prediction) -> ErrorMesh:
+        """The neutral mesh on the true one after the best similarity, with the distance of each vertex of the face."""
+        truth: Person = sample.truth
+        assert prediction.neutral_mm is not None
+        moved = self._aligned(prediction.neutral_mm, truth.neutral_mm).apply(prediction.neutral_mm.astype(np.float64))
+        error_mm = np.linalg.norm(moved - truth.neutral_mm, axis=1)
+        error_mm[~self.face] = np.nan
+        return ErrorMesh(moved, self.triangles, error_mm, "distance of each vertex to its true place")
 
     def score(self, sample: Sample, prediction: Prediction) -> dict[str, float]:
         """Error in mm of the neutral mesh, and of the mean face. ValueError for a mesh of another topology."""

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
+import face3d
 from eval.protocol import Run
 from face3d.io import replace_files
 
 FORMAT = "face3d-eval-1"
+_LEARNED = (".npz", ".safetensors")
 _PACKAGES = ("face3d", "torch", "numpy", "scipy", "opencv-python-headless", "numba", "trimesh")
 
 
@@ -28,6 +30,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "packages": {name: _version(name) for name in _PACKAGES},
+        "embedded_sha256": embedded_sha256(),
         "commit": _commit(),
     }
 
@@ -45,6 +48,13 @@ def _commit() -> str | None:
         ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
     )
     return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def embedded_sha256() -> dict[str, str]:
+    """Checksums of what face3d embeds, which a file is compared with when it is loaded, by name."""
+    manifest = Path(face3d.__file__).parent / "assets" / "manifest.json"
+    entries = json.loads(manifest.read_text(encoding="utf-8"))
+    return {name: entry["sha256"] for name, entry in entries.items() if Path(name).suffix in _LEARNED}
 
 
 def sha256(path: Path) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.alignment import align_points, icp
+from eval.alignment import IcpResult, align_points, icp
 from eval.distance import Surface
+from eval.error_mesh import ErrorMesh
 from eval.now_region import LANDMARKS
 from eval.protocol import Prediction, Record, Sample
 from eval.scan import HeadScan
@@ -45,19 +46,36 @@ class ScanShape:
         """The errors of each yaw."""
         return {record.name: {key: record.scores[key] for key in ("median_mm", "mean_mm")} for record in records}
 
+    def error_mesh(self, sample: Sample, prediction: Prediction) -> ErrorMesh:
+        """The neutral mesh on the scan, with the distance of each vertex of the face to the scan's seen surface.
+
+        The benchmark's figures are the other way round: of points on the scan to the mesh.
+        """
+        mesh, triangles = prediction.neutral_mm, prediction.triangles
+        assert mesh is not None and triangles is not None
+        moved = scan_fit(self.scan, prediction).alignment.apply(mesh.astype(np.float64))
+        seen = Surface(self.scan.vertices_mm, self.scan.seen_triangles)
+        error_mm = np.where(self.scan.region.inside(moved), seen.closest(moved).distance, np.nan)
+        return ErrorMesh(moved, triangles, error_mm, "distance of each vertex to the scan")
+
 
 def scan_error(scan: HeadScan, prediction: Prediction) -> dict[str, float]:
     """Median and mean distance in mm from the scan's face points to the aligned neutral mesh, and the scale found.
 
     Raises ValueError where the prediction has no neutral mesh with landmarks.
     """
-    mesh, triangles, landmarks = prediction.neutral_mm, prediction.triangles, prediction.model_landmarks_mm
-    if mesh is None or triangles is None or landmarks is None:
-        raise ValueError("a prediction needs neutral_mm, triangles and model_landmarks_mm to be measured on a scan")
-    start = align_points(landmarks[list(LANDMARKS)].astype(np.float64), scan.landmarks_mm)
-    found = icp(Surface(mesh, triangles), scan.face_points_mm, start)
+    found = scan_fit(scan, prediction)
     return {
         "median_mm": float(np.median(found.distance)),
         "mean_mm": float(found.distance.mean()),
         "scale": found.alignment.scale,
     }
+
+
+def scan_fit(scan: HeadScan, prediction: Prediction) -> IcpResult:
+    """The neutral mesh aligned to the scan's face points, and their distances in mm. ValueError as `scan_error`."""
+    mesh, triangles, landmarks = prediction.neutral_mm, prediction.triangles, prediction.model_landmarks_mm
+    if mesh is None or triangles is None or landmarks is None:
+        raise ValueError("a prediction needs neutral_mm, triangles and model_landmarks_mm to be measured on a scan")
+    start = align_points(landmarks[list(LANDMARKS)].astype(np.float64), scan.landmarks_mm)
+    return icp(Surface(mesh, triangles), scan.face_points_mm, start)
