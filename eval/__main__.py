@@ -27,8 +27,6 @@ Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an over
 Meshes = Annotated[Path | None, typer.Option(help="Write each predicted mesh with its error a vertex here, as .npz.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
 
-app.command()(now)
-
 
 @app.command()
 def aflw2000(
@@ -299,6 +297,9 @@ def contact_sheet(
 
     written = write_sheets(data, output, _face3d(weights, model, device).reconstructor)
     tables.show_figures(f"bytes in {output}", written)
+
+
+app.command()(now)
 
 
 def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Face3d":

@@ -50,7 +50,7 @@ def face_of(prediction: Prediction) -> FaceMesh:
     """The neutral face of a prediction. ValueError where it has no neutral mesh with triangles and landmarks."""
     mesh, triangles, landmarks = prediction.neutral_mm, prediction.triangles, prediction.model_landmarks_mm
     if mesh is None or triangles is None or landmarks is None:
-        raise ValueError("a prediction needs neutral_mm, triangles and model_landmarks_mm to be measured on Florence")
+        raise ValueError("a prediction needs neutral_mm, triangles and model_landmarks_mm to be measured on a scan")
     return FaceMesh(mesh.astype(np.float64), triangles, landmarks.astype(np.float64))
 
 

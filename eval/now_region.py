@@ -13,6 +13,9 @@ from jaxtyping import Bool, Float
 LANDMARKS = (36, 39, 42, 45, 33, 48, 54)
 """Indices of the seven among the 68."""
 
+NOW_RADIUS, STIRLING_RADIUS = 1.4, 1.2
+"""Factors of the region's radius: NoW's, and that of the Stirling challenge (Feng et al., FG 2018) NoW widened."""
+
 
 class Region(NamedTuple):
     """A ball: centre and radius in the unit of the landmarks."""
@@ -25,8 +28,8 @@ class Region(NamedTuple):
         return np.linalg.norm(points - self.centre, axis=1) <= self.radius
 
 
-def face_region(seven: Float[np.ndarray, "7 3"]) -> Region:
-    """NoW's region from its seven landmarks, in the order of `LANDMARKS`."""
+def face_region(seven: Float[np.ndarray, "7 3"], radius_factor: float = NOW_RADIUS) -> Region:
+    """NoW's region from its seven landmarks, in the order of `LANDMARKS`; Stirling's with `STIRLING_RADIUS`."""
     bridge, base = (seven[1] + seven[2]) / 2, seven[4]
     outer, length = np.linalg.norm(seven[0] - seven[3]), np.linalg.norm(bridge - base)
-    return Region(base + 0.3 * (bridge - base), float(1.4 * (outer + length) / 2))
+    return Region(base + 0.3 * (bridge - base), float(radius_factor * (outer + length) / 2))

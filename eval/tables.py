@@ -100,6 +100,22 @@ def show_meshes(ours: "Run", floor: "Run") -> None:
     _show_left_out(ours)
 
 
+def show_pooled(ours: "Run", floor: "Run") -> None:
+    """Median, mean and standard deviation in mm over all distances of each group, beside the mean face's."""
+    scored = sum(record.problem is None for record in ours.records)
+    title = f"{ours.benchmark}, {ours.method}, {ours.crop} crop, {scored} of {len(ours.records)} photos, mm"
+    columns = ("median", "mean", "std", "mean face median", "mean face mean", "photos")
+    table = Table(Column("", no_wrap=True), *columns, title=title)
+    for name, figure in ours.summary.items():
+        if isinstance(figure, dict) and "median" in figure:
+            base = floor.summary.get(name, {})
+            values = (f"{figure[key]:.3f}" for key in ("median", "mean", "std"))
+            under = (f"{base[key]:.3f}" if key in base else "-" for key in ("median", "mean"))
+            table.add_row(name, *values, *under, str(figure["count"]))
+    _CONSOLE.print(table)
+    _show_left_out(ours)
+
+
 def show_pairs(run: "PairRun", columns: tuple[str, ...]) -> None:
     """The figures of a few pairs one by one, those of all of them, and what was left out."""
     title = f"{run.layout}, {run.method}, {len(run.scored)} of {len(run.records)} pairs"
