@@ -18,7 +18,7 @@ from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.detect import Detector
 from face3d.io import ImageLike, read_image
 from face3d.morphable import MorphableModel
-from face3d.reconstruct import FaceNetworks
+from face3d.networks_file import load_networks
 from face3d.reconstruction import Reconstruction
 from face3d.region import cut_region
 
@@ -95,7 +95,7 @@ class Reconstructor:
         self.device = pick_device(device)
         self.model = _load_model(morphable_model)
         path = asset_path("reconstruct.safetensors") if weights is None else Path(weights)
-        self.networks: Networks = FaceNetworks.load(path, self.model, self.device)
+        self.networks: Networks = load_networks(path, self.model, self.device)
         self.detector: FaceDetector = Detector(None, self.device)
         self._prepare()
 

@@ -7,7 +7,7 @@ crops, mirrored crops -> encoder -> PGN: UV position map, confidence -> 3D landm
 
 import os
 from dataclasses import asdict
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -31,7 +31,8 @@ PASSES = 2
 LEAST_CONFIDENCE = 0.22  # mean over the landmarks: crops of anything but faces lie below, those of LFW above 0.35
 SHAPE_TEXELS = 13  # texels along a side of the map that the regressor sees
 _MM_PER_CM = 10.0
-Kind = TypeVar("Kind", bound="FaceNetworks")
+Kind = TypeVar("Kind", bound="StoredNetworks")
+Guided = TypeVar("Guided", bound="FaceNetworks")
 
 
 class FaceEstimate(NamedTuple):
@@ -55,23 +56,19 @@ class Look(NamedTuple):
     landmarks_confidence: Float[Tensor, "B L"]
 
 
-class FaceNetworks(nn.Module):
-    """Encoder, pose guidance network, regressors and closed-form pose over one morphable model."""
+class StoredNetworks(nn.Module):
+    """Networks over one morphable model that are read from a weights file; the kinds differ in where the pose comes
+    from."""
 
-    def __init__(self, pgn: Pgn, regressor: Regressor, model: MorphableModel) -> None:
-        super().__init__()
-        self.pgn, self.regressor, self.model = pgn, regressor, model
-        self.crop_size, self.crop_factor, self.passes = pgn.config.crop_size, CROP_FACTOR, PASSES
-        self.least_confidence = LEAST_CONFIDENCE
-        points = torch.cat([model.landmarks_of(model.mean[None])[0], model.mean[shape_vertices(model)]])
-        self.register_buffer("mean_points_mm", points, persistent=False)
+    pose_part: ClassVar[str]
+    """Name of the network that the pose comes from, in the description of a weights file."""
 
-    mean_points_mm: Tensor
+    model: MorphableModel
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], model: MorphableModel, device: torch.device | str = "cpu"
-    ) -> "FaceNetworks":
+        cls: type[Kind], path: str | os.PathLike[str], model: MorphableModel, device: torch.device | str = "cpu"
+    ) -> Kind:
         """Networks from a weights file of stage `single` or `multi`, ready for use.
 
         Raises as `read`.
@@ -84,24 +81,56 @@ class FaceNetworks(nn.Module):
     def read(cls: type[Kind], path: str | os.PathLike[str], model: MorphableModel) -> Kind:
         """The same on the CPU, as they were trained: to be trained further.
 
-        Raises FileNotFoundError; ValueError for a damaged file or one that was trained with another morphable model.
+        Raises FileNotFoundError; ValueError for a damaged file, one of another kind, or one that was trained with
+        another morphable model.
         """
         state, meta = load_weights(str(path))
-        if "regressor" not in meta.get("network", {}):
+        network = meta.get("network", {})
+        if "regressor" not in network:
             raise ValueError(
                 f"{path} holds no regressors (stage {meta.get('stage')!r}): expected weights of stage 'single'"
             )
-        config = regressor_config(meta["network"]["regressor"])
+        config = regressor_config(network["regressor"])
         if (config.identity, config.expression) != (model.identity_count, model.expression_count):
             raise ValueError(
                 f"{path} was trained with {config.identity} identity and {config.expression} expression coefficients, "
                 f"the morphable model has {model.identity_count} and {model.expression_count}: "
                 "give the model it was trained with"
             )
-        pgn = empty_pgn(pgn_config(meta["network"]["pgn"]))
-        networks = cls(pgn, build_regressor(config, pgn), model)
+        if cls.pose_part not in network:
+            raise ValueError(
+                f"{path} holds {' and '.join(network)}, no {cls.pose_part}: expected weights whose pose comes from a "
+                f"{cls.pose_part}"
+            )
+        networks = cls.empty(network, model)
         networks.load_state_dict(state)
         return networks
+
+    @classmethod
+    def empty(cls: type[Kind], network: dict[str, Any], model: MorphableModel) -> Kind:
+        """Networks of a configuration that `describe` gave; their weights are about to be loaded."""
+        raise NotImplementedError
+
+
+class FaceNetworks(StoredNetworks):
+    """Encoder, pose guidance network, regressors and closed-form pose over one morphable model."""
+
+    pose_part = "pgn"
+    mean_points_mm: Tensor
+
+    def __init__(self, pgn: Pgn, regressor: Regressor, model: MorphableModel) -> None:
+        super().__init__()
+        self.pgn, self.regressor, self.model = pgn, regressor, model
+        self.crop_size, self.crop_factor, self.passes = pgn.config.crop_size, CROP_FACTOR, PASSES
+        self.least_confidence = LEAST_CONFIDENCE
+        points = torch.cat([model.landmarks_of(model.mean[None])[0], model.mean[shape_vertices(model)]])
+        self.register_buffer("mean_points_mm", points, persistent=False)
+
+    @classmethod
+    def empty(cls: type[Guided], network: dict[str, Any], model: MorphableModel) -> Guided:
+        """As of any kind."""
+        pgn = empty_pgn(pgn_config(network["pgn"]))
+        return cls(pgn, build_regressor(regressor_config(network["regressor"]), pgn), model)
 
     def describe(self) -> dict[str, Any]:
         """The configuration that `load` reads, as JSON values."""

@@ -44,7 +44,7 @@ LAYERS = (
         *("smoothing", "tracking"),
     ),
     ("networks",),
-    ("reconstruct",),
+    ("reconstruct", "unguided", "networks_file"),
     (
         *("detect*", "parse", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
         *("video", "video_io", "face_track"),
