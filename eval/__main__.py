@@ -1,17 +1,17 @@
 """`python -m eval BENCHMARK --data FOLDER [--json FILE]`: measure face3d with the embedded or any other weights."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from eval import tables
+from eval.cli_aflw2000 import aflw2000, aflw2000_labels
 from eval.cli_now import now
 
 if TYPE_CHECKING:
     from eval.method_face3d import Face3d
     from eval.method_flow import Face3dFlow
-    from eval.protocol import Crop
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Protocols of the field, measured.")
 
@@ -26,33 +26,6 @@ Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures
 Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
 Meshes = Annotated[Path | None, typer.Option(help="Write each predicted mesh with its error a vertex here, as .npz.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
-
-
-@app.command()
-def aflw2000(
-    data: Data,
-    crop: Annotated[str, typer.Option(help="gt: the true box; detector: the detected one.")] = "gt",
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    json: Json = None,
-    pictures: Overlays = None,
-) -> None:
-    """AFLW2000-3D: 68 points by yaw, original and re-annotated labels, and pose."""
-    from eval.aflw2000 import Aflw2000
-    from eval.kept import Keeping
-    from eval.mean_face import MeanFace
-    from eval.protocol import run
-    from eval.report import run_as_dict
-
-    if crop not in ("gt", "detector"):
-        raise typer.BadParameter(f"{crop!r} is neither gt nor detector", param_hint="--crop")
-    benchmark, method = Aflw2000(_folder(data, "aflw2000")), _face3d(weights, model, device)
-    kept = Keeping(benchmark, pictures, truth_px=lambda sample: sample.truth.original_px)
-    ours, floor = run(kept, method, cast("Crop", crop)), run(benchmark, MeanFace(method.model))
-    tables.show_aflw2000(ours, floor)
-    content = {**run_as_dict(ours), **kept.references(json), "floor": run_as_dict(floor)}
-    _write(json, weights, {"protocol": "sparse 68, 2D", **content})
 
 
 @app.command()
@@ -299,6 +272,8 @@ def contact_sheet(
     tables.show_figures(f"bytes in {output}", written)
 
 
+app.command()(aflw2000)
+app.command("aflw2000-labels")(aflw2000_labels)
 app.command()(now)
 
 
@@ -351,7 +326,7 @@ def main() -> None:
     """Run the command; what the user can mend is said in one line."""
     try:
         app()
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         tables.complain(str(error))
         raise SystemExit(1) from error
 

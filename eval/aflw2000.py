@@ -1,8 +1,8 @@
 """AFLW2000-3D, sparse: 68-point NME by yaw and pose error, original and re-annotated labels.
 
 Layout as published: `imageNNNNN.jpg` with `imageNNNNN.mat` (pt3d_68, Pose_Para), any number of them; beside them
-`labels/AFLW2000-3D-Reannotated.pts68.npy` and `labels/AFLW2000-3D.pts68.npy` (2000 rows in file-name order; a
-photo's row is found by its original points, so that a part of the set is fine).
+the label arrays of `eval.aflw2000_arrays` (a photo's row is found by its original points, so that a part of the set is
+fine).
 
 MATLAB's first pixel is 1: 1 is subtracted from both label sets. For the re-annotated one this is what 3DDFA's published
 benchmark does too (it compares the same 1-based predictions with both), so figures are comparable with the papers'.
@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.io import loadmat
 
+from eval.aflw2000_arrays import MATLAB_ORIGIN, LabelArrays, YawSplit
+from eval.balanced import balanced_subset, curve
 from eval.protocol import Prediction, Record, Sample
 from face3d.io import read_image
 from face3d.metrics import angle_error_deg, landmark_box_px, mean_by_yaw, nme_percent
 
-MATLAB_ORIGIN = 1.0
 POSE_LIMIT_DEG = 99.0
 """Photos with an angle beyond it are left out of the pose error, as FSA-Net and all after it do."""
 ANGLES = ("pitch", "yaw", "roll")
@@ -32,14 +33,19 @@ class Truth(NamedTuple):
     original_px: Float[np.ndarray, "68 2"]
     reannotated_px: Float[np.ndarray, "68 2"] | None
     euler_deg: Float[np.ndarray, " 3"]
+    binned_yaw_deg: float
 
 
 class Aflw2000:
-    """The benchmark on a folder of photos in the published layout."""
+    """The benchmark on a folder of photos in the published layout.
+
+    `split`: the yaw that photos are put into bins by, that of Pose_Para (`current`, 1312/383/305 photos) or of the
+    label array that the papers used (`paper`, 1306/462/232; FileNotFoundError without it).
+    """
 
     name = "AFLW2000-3D sparse"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, split: YawSplit = "current") -> None:
         self.photos = sorted(folder.glob("image*.jpg"))
         if not self.photos:
             raise FileNotFoundError(f"no image*.jpg in {folder}: expected AFLW2000-3D's photos with their .mat files")
@@ -48,7 +54,9 @@ class Aflw2000:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(self.photos)} photos in {folder} have no .mat: {missing[:3]}"
             )
-        self.labels = _LabelRows.read(folder / "labels")
+        self.labels, self.split = LabelArrays.read(folder / "labels"), split
+        if split == "paper" and (self.labels is None or self.labels.paper_yaw_deg is None):
+            raise FileNotFoundError(f"no label arrays with the papers' yaws in {folder / 'labels'}")
 
     def samples(self) -> Iterator[Sample]:
         """Photos in file-name order; the box is the tight one of the original 68 points."""
@@ -64,13 +72,22 @@ class Aflw2000:
                 raise ValueError(f"{file.name}: expected field {name} {shape}, got {got}")
         points = fields["pt3d_68"].astype(np.float64)
         euler_deg = np.rad2deg(fields["Pose_Para"][0, :3].astype(np.float64))
-        again = self.labels.reannotated(points) if self.labels else None
-        return Truth(points[:2].T - MATLAB_ORIGIN, None if again is None else again.T - MATLAB_ORIGIN, euler_deg)
+        original_px = points[:2].T - MATLAB_ORIGIN
+        row = self.labels.row_of(original_px) if self.labels else None
+        again = self.labels.reannotated_px[row] if self.labels and row is not None else None
+        return Truth(original_px, again, euler_deg, self._binned_yaw_deg(row, euler_deg))
+
+    def _binned_yaw_deg(self, row: int | None, euler_deg: Float[np.ndarray, " 3"]) -> float:
+        """The split's yaw; NaN, which is in no bin, for a photo that the papers' array does not have."""
+        if self.split == "current":
+            return float(euler_deg[1])
+        yaws_deg = self.labels.paper_yaw_deg if self.labels else None
+        return float("nan") if yaws_deg is None or row is None else float(yaws_deg[row])
 
     def score(self, sample: Sample, prediction: Prediction) -> dict[str, float]:
-        """NME % of each landmark set against both label sets, angle errors (NaN beyond the limit), true yaw."""
+        """NME % of each landmark set against both label sets, angle errors (NaN beyond the limit), yaw of the split."""
         truth: Truth = sample.truth
-        scores = {"yaw_deg": float(truth.euler_deg[1])}
+        scores = {"yaw_deg": truth.binned_yaw_deg}
         for name, points in prediction.landmarks_px.items():
             scores[f"{name}/original"] = float(nme_percent(points, truth.original_px))
             if truth.reannotated_px is not None:
@@ -83,14 +100,14 @@ class Aflw2000:
         return scores
 
     def summarise(self, records: list[Record]) -> dict[str, Any]:
-        """NME by yaw bin for each landmark and label set; pose MAE per angle, their mean, its photo count."""
+        """`nme_by_yaw` for each landmark and label set; pose MAE per angle, their mean, its photo count."""
         summary: dict[str, Any] = {}
         names = sorted({name for record in records for name in record.scores if name != "yaw_deg"})
         for name in names:
             kept = [record.scores for record in records if np.isfinite(record.scores.get(name, np.nan))]
             values = np.array([scores[name] for scores in kept])
             if not name.startswith("pose/"):
-                summary[name] = mean_by_yaw(values, np.array([scores["yaw_deg"] for scores in kept]))._asdict()
+                summary[name] = nme_by_yaw(values, np.array([scores["yaw_deg"] for scores in kept]))
             elif len(values):
                 summary[name] = {"mae_deg": float(values.mean()), "count": len(values)}
         angles = [summary[f"pose/{angle}"]["mae_deg"] for angle in ANGLES if f"pose/{angle}" in summary]
@@ -99,22 +116,8 @@ class Aflw2000:
         return summary
 
 
-class _LabelRows(NamedTuple):
-    original: Float[np.ndarray, "N 3 68"]
-    again: Float[np.ndarray, "N 2 68"]
-
-    @classmethod
-    def read(cls, folder: Path) -> "_LabelRows | None":
-        files = [folder / f"AFLW2000-3D{kind}.pts68.npy" for kind in ("", "-Reannotated")]
-        if not all(file.is_file() for file in files):
-            return None
-        original, again = (np.load(file, allow_pickle=False).astype(np.float64) for file in files)
-        if original.shape[1:] != (3, 68) or again.shape != (len(original), 2, 68):
-            raise ValueError(f"{folder}: expected (N, 3, 68) and (N, 2, 68), got {original.shape} and {again.shape}")
-        return cls(original, again)
-
-    def reannotated(self, points: Float[np.ndarray, "3 68"]) -> Float[np.ndarray, "2 68"] | None:
-        """The row whose original points are these."""
-        difference = np.abs(self.original[:, :2] - points[None, :2]).max((1, 2))
-        row = int(difference.argmin())
-        return self.again[row] if difference[row] < 1e-2 else None
+def nme_by_yaw(nme: Float[np.ndarray, " N"], yaw_deg: Float[np.ndarray, " N"]) -> dict[str, Any]:
+    """Means by bin of yaw, and `balanced_curve` where the bins have enough photos (the whole set has)."""
+    means: dict[str, Any] = mean_by_yaw(nme, yaw_deg)._asdict()
+    chosen = balanced_subset(yaw_deg)
+    return means if chosen is None else {**means, "balanced_curve": curve(nme[chosen])}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -66,6 +66,21 @@ class Sample(NamedTuple):
     truth: Any
 
 
+class LeftOut(ValueError):
+    """Why a sample has no prediction that can be scored: the run goes on without it, and counts it."""
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """Predictions that exist already, by the name of the sample; which crop they were made with is theirs to say."""
+
+    name: str
+
+    def of_sample(self, sample: Sample, crop: Crop) -> Prediction:
+        """What was said of this sample. LeftOut where there is nothing, or nothing that can be read."""
+        ...
+
+
 class Record(NamedTuple):
     """Scores of one sample; `problem` says why there are none (the sample is then left out, and counted)."""
 
@@ -102,23 +117,34 @@ class Run(NamedTuple):
     summary: dict[str, Any]
 
 
-def run(benchmark: Benchmark, method: Method, crop: Crop = "gt") -> Run:
+def run(benchmark: Benchmark, method: Method | Stored, crop: Crop = "gt") -> Run:
     """Score `method` on every sample: given the true box (`gt`), or left to find the face (`detector`)."""
     records = [_score(benchmark, method, sample, crop) for sample in benchmark.samples()]
     scored = [record for record in records if record.problem is None]
     return Run(benchmark.name, method.name, crop, records, benchmark.summarise(scored))
 
 
-def _score(benchmark: Benchmark, method: Method, sample: Sample, crop: Crop) -> Record:
-    if crop == "gt":
+def predict(method: Method | Stored, sample: Sample, crop: Crop) -> Prediction:
+    """What `method` says of the sample's face. LeftOut: not found, no prediction, landmarks that are not finite."""
+    if isinstance(method, Stored):
+        prediction = method.of_sample(sample, crop)
+    elif crop == "gt":
         prediction = method.predict(sample.image, sample.box_px)
     else:
         found = method.find(sample.image)
         index = match_box(boxes_of(found), sample.box_px)
         if index is None:
-            return Record(sample.name, {}, "not found by the detector")
+            raise LeftOut("not found by the detector")
         prediction = found[index].prediction
     broken = [name for name, points in prediction.landmarks_px.items() if not np.isfinite(points).all()]
     if broken:
-        return Record(sample.name, {}, f"landmarks that are not finite: {', '.join(broken)}")
+        raise LeftOut(f"landmarks that are not finite: {', '.join(broken)}")
+    return prediction
+
+
+def _score(benchmark: Benchmark, method: Method | Stored, sample: Sample, crop: Crop) -> Record:
+    try:
+        prediction = predict(method, sample, crop)
+    except LeftOut as problem:
+        return Record(sample.name, {}, str(problem))
     return Record(sample.name, benchmark.score(sample, prediction))

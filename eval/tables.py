@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eval.protocol import Run
 
 _MOST_PAIRS = 20
+_MOST_LEFT_OUT = 20
 _CONSOLE = Console()
 _ERRORS = Console(stderr=True)
 
@@ -48,21 +49,35 @@ def show_figures(title: str, figures: Mapping[str, Any]) -> None:
 def show_aflw2000(ours: "Run", floor: "Run") -> None:
     """NME by yaw for each landmark and label set, pose errors, and what was left out."""
     scored = sum(record.problem is None for record in ours.records)
-    table = Table(title=f"{ours.benchmark}, {ours.crop} crop, {scored} of {len(ours.records)} photos, NME %")
-    for column in ("", "<= 30", "30-60", "> 60", "mean of bins", "mean of photos", "photos in bins"):
-        table.add_column(column)
-    for run in (ours, floor):
-        for name, bins in run.summary.items():
-            if not name.startswith("pose/"):
-                figures = [bins[key] for key in ("upto_30", "upto_60", "above_60", "of_bins", "of_samples")]
-                counts = "/".join(str(count) for count in bins["counts"])
-                table.add_row(f"{run.method} {name}", *map(_rounded, figures), counts)
-    _CONSOLE.print(table)
+    title = f"{ours.benchmark}, {ours.crop} crop, {scored} of {len(ours.records)} photos, NME %"
+    bins = {
+        f"{run.method} {name.replace('/', ', ')}": summary
+        for run in (ours, floor)
+        for name, summary in run.summary.items()
+        if not name.startswith("pose/")
+    }
+    show_bins(title, bins)
     poses = {name: mae for name, mae in ours.summary.items() if name.startswith("pose/")}
-    show_figures(
-        "pose MAE, degrees", {name[5:]: f"{mae['mae_deg']:.2f} of {mae['count']}" for name, mae in poses.items()}
-    )
+    if poses:
+        figures = {name[5:]: f"{mae['mae_deg']:.2f} of {mae['count']}" for name, mae in poses.items()}
+        show_figures("pose MAE, degrees", figures)
     _show_left_out(ours)
+
+
+def show_bins(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """NME by yaw, a row each; and the share of photos below each error where bins of equal size could be drawn."""
+    table = Table(Column("", min_width=11), title=title)
+    for column in ("<= 30", "30-60", "> 60", "mean of bins", "mean of photos"):
+        table.add_column(column, min_width=5)
+    table.add_column("photos", no_wrap=True)
+    for name, bins in rows.items():
+        figures = [bins[key] for key in ("upto_30", "upto_60", "above_60", "of_bins", "of_samples")]
+        table.add_row(name, *map(_rounded, figures), "/".join(str(count) for count in bins["counts"]))
+    _CONSOLE.print(table)
+    curves = {name: bins["balanced_curve"] for name, bins in rows.items() if "balanced_curve" in bins}
+    for name, curve in curves.items():
+        shares = ", ".join(f"{threshold} % {100 * share:.1f}" for threshold, share in curve.items())
+        say(f"{name}, equal bins, % of photos with an NME of at most: {shares}")
 
 
 def show_shape(ours: "Run", floor: "Run", people: "Run") -> None:
@@ -135,6 +150,8 @@ def show_pairs(run: "PairRun", columns: tuple[str, ...]) -> None:
 
 
 def _show_left_out(run: "Run | PairRun") -> None:
-    for record in run.records:
-        if record.problem is not None:
-            say(f"left out: {record.name}: {record.problem}")
+    left_out = [record for record in run.records if record.problem is not None]
+    for record in left_out[:_MOST_LEFT_OUT]:
+        say(f"left out: {record.name}: {record.problem}")
+    if len(left_out) > _MOST_LEFT_OUT:
+        say(f"left out: {len(left_out)} of {len(run.records)} in all (--json names them)")

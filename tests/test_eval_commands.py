@@ -12,6 +12,7 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from eval import __main__ as commands
+from eval import methods
 from eval.contact_sheet import overlay_tiles, turning_tiles
 from eval.mean_face import MeanFace
 from eval.method_face3d import Face3d
@@ -31,6 +32,7 @@ def method() -> Face3d:
 @pytest.fixture
 def run(method: Face3d, monkeypatch):
     monkeypatch.setattr(commands, "_face3d", lambda *_: method)
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
 
     def invoke(*arguments: str | Path) -> str:
         result = CliRunner().invoke(commands.app, [str(argument) for argument in arguments], catch_exceptions=False)

@@ -1,0 +1,87 @@
+"""`python -m eval aflw2000` and `aflw2000-labels`: the benchmark for any method, and its labels without one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+
+from eval import tables
+from eval.command import BoxChoice, Data, Device, Json, Model, Weights, data_folder
+from eval.method_options import (
+    Export,
+    MethodName,
+    Predictions,
+    Python,
+    Samples,
+    require_scored,
+    write_method_run,
+)
+
+Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
+
+
+def aflw2000(
+    data: Data,
+    method: MethodName = "face3d",
+    crop: Annotated[BoxChoice, typer.Option(help="gt: the true box; detector: the detected one.")] = "gt",
+    split: Annotated[
+        Literal["current", "paper"], typer.Option(help="Yaws of the bins: Pose_Para's, or those of the papers.")
+    ] = "current",
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    python: Python = None,
+    predictions: Predictions = None,
+    export: Export = None,
+    samples: Samples = None,
+    json: Json = None,
+    pictures: Overlays = None,
+) -> None:
+    """AFLW2000-3D: 68 points by yaw, original and re-annotated labels, and pose."""
+    from eval.aflw2000 import Aflw2000
+    from eval.kept import Keeping
+    from eval.mean_face import MeanFace
+    from eval.method_other_python import write_samples
+    from eval.methods import Choice
+    from eval.protocol import run
+    from eval.report import run_as_dict
+
+    benchmark = Aflw2000(data_folder(data, "aflw2000"), split)
+    if samples is not None:
+        return write_samples(benchmark.samples(), samples, crop)
+    choice = Choice(method, weights, model, device, python, predictions, export)
+    source = choice.source(benchmark, crop)
+    kept = Keeping(benchmark, pictures, truth_px=lambda sample: sample.truth.original_px)
+    ours = run(kept, source, crop)
+    require_scored(ours)
+    floor = run(benchmark, MeanFace(choice.morphable_model()))
+    tables.show_aflw2000(ours, floor)
+    content = {**run_as_dict(ours), **kept.references(json), "floor": run_as_dict(floor)}
+    write_method_run(json, choice, {"protocol": "sparse 68, 2D", "split": split, **content})
+    return None
+
+
+def aflw2000_labels(
+    data: Data,
+    bfm68: Annotated[
+        Path | None, typer.Option("--bfm68", help="3DDFA's 68-point basis; else bfm68 in the folder of the data.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """AFLW2000-3D's labels: re-annotated against original, parameters against points, poses against our angles."""
+    from eval.aflw2000_labels import score_labels
+    from eval.report import write_json
+
+    folder = data_folder(data, "aflw2000")
+    basis = bfm68 or next((near / "bfm68" for near in (data, folder.parent) if (near / "bfm68").is_dir()), data)
+    result = score_labels(folder / "labels", folder, basis)
+    tables.show_bins("re-annotated labels against the original ones, NME %", result["reannotated_as_prediction"])
+    nme = np.array(list(result["parameters_nme_percent"].values()))
+    turn = np.array(list(result["pose_difference_deg"].values()))
+    figures = {"mean": float(nme.mean()), "largest": float(nme.max()), "photos": len(nme)}
+    tables.show_figures("parameters with the 68-point basis against pt3d_68, NME %", figures)
+    tables.show_figures("Pose_Para against face3d's angles", {"largest difference, degrees": f"{turn.max():.1e}"})
+    if json is not None:
+        write_json(json, {"benchmark": "AFLW2000-3D labels", **result})
+        tables.say(f"wrote {json}")
