@@ -22,6 +22,7 @@ from face3d.overlay import draw_landmarks, draw_mesh
 TILE_PX = 300
 _QUALITY = 82
 _LEAST_PHOTO_PX = 450
+_PAPER = (245, 245, 245)
 _SHOWN = ("3dmm", "pgn")  # the set of landmarks that is drawn, the first that there is
 
 
@@ -95,10 +96,14 @@ def overlay(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Two squares about the face: the landmarks (truth as white rings), and the mesh over the photo."""
     factor = max(1.0, _LEAST_PHOTO_PX / max(sample.image.shape[:2]))  # small photos are drawn on larger
-    photo = np.asarray(cv2.resize(sample.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
+    larger = cv2.resize(sample.image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    rim = int(
+        factor * float(np.ptp(sample.box_px.reshape(2, 2), axis=0).max())
+    )  # paper where the squares leave the photo
+    photo = np.asarray(cv2.copyMakeBorder(larger, rim, rim, rim, rim, cv2.BORDER_CONSTANT, value=_PAPER), np.uint8)
 
     def moved(points: np.ndarray) -> np.ndarray:
-        shift = np.array([(factor - 1) / 2, (factor - 1) / 2, 0.0][: points.shape[1]])
+        shift = np.array([(factor - 1) / 2 + rim, (factor - 1) / 2 + rim, 0.0][: points.shape[1]])
         return np.asarray(points * factor + shift, np.float32)
 
     dots = photo
