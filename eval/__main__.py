@@ -8,6 +8,7 @@ import typer
 from eval import tables
 from eval.cli_aflw2000 import aflw2000, aflw2000_labels
 from eval.cli_now import now
+from eval.cli_realy import realy
 from eval.cli_report import report
 
 if TYPE_CHECKING:
@@ -276,6 +277,7 @@ def contact_sheet(
 app.command()(aflw2000)
 app.command("aflw2000-labels")(aflw2000_labels)
 app.command()(now)
+app.command()(realy)
 app.command()(report)
 
 

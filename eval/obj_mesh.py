@@ -42,6 +42,20 @@ def read_obj(path: Path) -> ObjMesh:
     return ObjMesh(vertices, polygons, np.concatenate([polygons[:, :3], quads[:, [0, 2, 3]]]))
 
 
+def read_obj_points(path: Path) -> Float[np.ndarray, "N 3"]:
+    """The vertices alone, of a file that need not have faces. FileNotFoundError, ValueError as `read_obj`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such points: {path}")
+    lines = path.read_text(encoding="latin-1").splitlines()
+    try:
+        points = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], np.float64).reshape(-1, 3)
+    except ValueError as error:
+        raise ValueError(f"{path}: a vertex cannot be read ({error})") from error
+    if not len(points) or not np.isfinite(points).all():
+        raise ValueError(f"{path}: {len(points)} vertices, all expected finite")
+    return points
+
+
 def _polygons(corners: list[list[int]], path: Path) -> Int[np.ndarray, "P 4"]:
     """0-based corners, -1 where there is no fourth."""
     odd = {len(face) for face in corners} - {3, 4}

@@ -1,0 +1,84 @@
+"""REALY's 85 keypoints on the mesh of a method: points within triangles, so that they move with the mesh.
+
+Published for a topology as a text file beside its template (github.com/czh-98/REALY, data/FLAME.txt, ...): JSON, 85
+times [triangle, weight of its first corner, weight of its second]. For a mesh without such a file they are placed here,
+which is our reading: the 68 where the mesh has its landmarks, the other 17 where the mean keypoints of the scans meet
+the mean face, after a similarity on the 51 inner ones. Of the 17 only 70, 71, 76 and 77 are used, to align nose and
+cheek; the published boards use files made by REALY's authors.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eval.alignment import align_points
+from eval.distance import ClosestPoints, Surface
+from eval.florence_metrics import FaceMesh
+from eval.realy import Realy
+from eval.realy_errors import KEYPOINTS
+from face3d.morphable import MorphableModel
+
+_INNER = slice(17, 68)
+
+
+class Keypoints(NamedTuple):
+    """The 85 on one topology: `triangles` of the mesh, the triangle of each point and its three weights."""
+
+    triangles: Int[np.ndarray, "F 3"]
+    triangle: Int[np.ndarray, " 85"]
+    weights: Float[np.ndarray, "85 3"]
+
+    def of(self, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "85 3"]:
+        """The points of a mesh of this topology."""
+        return (vertices[self.triangles[self.triangle]] * self.weights[:, :, None]).sum(1)
+
+
+def keypoints_of(model: MorphableModel, path: Path | None, data: Realy) -> Keypoints:
+    """Those of a published file for the model's mesh, or placed on its mean face. FileNotFoundError, ValueError."""
+    triangles = model.triangles.cpu().numpy()
+    if path is not None:
+        return read_keypoints(path, triangles)
+    landmarks = model.landmarks_of(model.mean[None])[0].cpu().numpy().astype(np.float64)
+    mean_face = FaceMesh(model.mean.cpu().numpy().astype(np.float64), triangles, landmarks)
+    return place_keypoints(mean_face, data.mean_keypoints())
+
+
+def read_keypoints(path: Path, triangles: Int[np.ndarray, "F 3"]) -> Keypoints:
+    """The points of a published file, whose triangles are those of the template's .obj in their order.
+
+    FileNotFoundError; ValueError for another form, or triangles that the topology does not have.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such keypoints: {path}")
+    try:
+        rows = np.array(json.loads(path.read_text(encoding="utf-8")), np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: expected JSON, {KEYPOINTS} times [triangle, weight, weight] ({error})") from error
+    if rows.shape != (KEYPOINTS, 3) or not np.isfinite(rows).all():
+        raise ValueError(f"{path}: expected {KEYPOINTS} rows [triangle, weight, weight], got {rows.shape}")
+    index = rows[:, 0].astype(np.int64)
+    if index.min() < 0 or index.max() >= len(triangles):
+        raise ValueError(f"{path}: triangle {index.max()} of a mesh with {len(triangles)}: keypoints of another mesh?")
+    return Keypoints(triangles, index, np.column_stack([rows[:, 1:], 1.0 - rows[:, 1:].sum(1)]))
+
+
+def place_keypoints(mean_face: FaceMesh, truth: Float[np.ndarray, "85 3"]) -> Keypoints:
+    """The points on a mesh that has no file: `mean_face` with its 68 landmarks, `truth` the scans' mean keypoints."""
+    surface = Surface(mean_face.vertices, mean_face.triangles)
+    move = align_points(truth[_INNER], mean_face.landmarks[_INNER])
+    found = surface.closest(np.concatenate([mean_face.landmarks, move.apply(truth[len(mean_face.landmarks) :])]))
+    return Keypoints(surface.triangles, found.triangle, _weights(surface, found))
+
+
+def _weights(surface: Surface, found: ClosestPoints) -> Float[np.ndarray, "N 3"]:
+    """Barycentric coordinates of points in their triangles, by least squares."""
+    corners = surface.vertices[surface.triangles[found.triangle]]
+    weights = np.zeros((len(corners), 3))
+    for row, (corner, point) in enumerate(zip(corners, found.points, strict=True)):
+        sides = np.stack([corner[0] - corner[2], corner[1] - corner[2]], axis=1)
+        weights[row, :2] = np.linalg.lstsq(sides, point - corner[2], rcond=None)[0]
+    weights[:, 2] = 1.0 - weights[:, :2].sum(1)
+    return weights
