@@ -1,13 +1,9 @@
 """Stage multi: frames of one person share an identity, only the regressors learn, and the weights make a face."""
 
-import io
 import json
-import tarfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -21,7 +17,8 @@ from face3d.networks.pgn import Pgn, PgnConfig
 from face3d.networks.regressor import RegressorConfig
 from face3d.reconstruct import FaceNetworks, build_regressor
 from tests.flow_weights import THREE, TINY, write_flow_weights
-from tests.toy_views import FRONTAL, toy_model
+from tests.toy_shards import write_shards
+from tests.toy_views import toy_model
 from train import ablation
 from train.__main__ import run
 from train.config import Inputs, RunOptions
@@ -29,39 +26,12 @@ from train.multi import CONFIGS, MultiTask, MultiTrainConfig, by_stage, counted_
 from train.objective import ConsistencyWeights
 from train.people_batches import PeopleBatches
 from train.people_networks import PeopleNetworks, PersonEstimate
-from train.people_shards import FORMAT, VERSION
-from train.profiling import view_of
 from train.supervision import landmark_uv, mean_map
 
 CPU = torch.device("cpu")
 NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
 PICTURES = ConsistencyWeights(census=0.5, rgb=0.5, flow=0.0, semantic=0.0)
 CONFIG = MultiTrainConfig(batch_size=3, consistency=PICTURES, pool=4, validation_people=2)
-SIZE = 96
-
-
-def write_shards(folder: Path, model: MorphableModel, people: int = 4, frames: int = 3) -> Path:
-    """Noise pictures of frontal faces in the layout of `train.prepare people`; every second person is held out."""
-    rng = np.random.default_rng(0)
-    landmarks_mm = model.landmarks_of(model.mean[None])[0].numpy()
-    pose = view_of(landmarks_mm, FRONTAL, SIZE)
-    landmarks_px = pose.scale * landmarks_mm @ FRONTAL.T + np.array([*pose.translation_px, 0.0])
-    folder.mkdir()
-    with tarfile.open(folder / "people-000000.tar", "w") as archive:
-        for person in range(people):
-            told = [
-                {"landmarks_px": landmarks_px.tolist(), "confidence": [0.5] * 68, "yaw_deg": 12.0 * at}
-                for at in range(frames)
-            ]
-            description = {"format": FORMAT, "version": VERSION, "person": f"p{person}", "frames": told}
-            description["held_out"] = person % 2 == 1
-            pictures = rng.integers(0, 255, (frames, SIZE, SIZE, 3), np.uint8)
-            files = {f"f{at:03d}.jpg": cv2.imencode(".jpg", p)[1].tobytes() for at, p in enumerate(pictures)}
-            for name, content in {"json": json.dumps(description).encode(), **files}.items():
-                entry = tarfile.TarInfo(f"p{person}__v__0.{name}")
-                entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
-    return folder
 
 
 @pytest.fixture(scope="module")

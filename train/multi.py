@@ -3,6 +3,9 @@
 Needs `--weights` of stage `single` (what is trained further), of `flow` and of `parser` where their losses have a
 weight, and `--extra` with the shards of `python -m train.prepare people`. A folder of `python -m train.prepare photos`
 among `--extra` adds the errors of stage `single` on held-out views to the figures.
+
+Weights of stage `single` may be without pose guidance (its `--config regressed_pose`): then the pose of each frame is
+regressed, and its regressor learns too.
 """
 
 from collections.abc import Mapping
@@ -20,9 +23,9 @@ from face3d.losses import coefficient_prior, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.flow import FlowNetwork
+from face3d.networks_file import is_unguided
 from face3d.optical_flow import load_flow_network
 from face3d.parse import FaceParser
-from face3d.reconstruct import FaceNetworks
 from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.objective import ConsistencyWeights, Flow, Parser, SwappedPairs, consistency_losses, swap_all
 from train.people_batches import PeopleBatches, held_out_people
@@ -30,6 +33,7 @@ from train.people_networks import PeopleNetworks, PersonEstimate
 from train.pgn import EMBEDDED_MODEL
 from train.single import SingleTask, SingleTrainConfig
 from train.task import Batch, BatchSource
+from train.unguided_networks import UnguidedPeople
 
 NOT_COMPARED = ("inner_mouth", "ears", "neck")  # regions that move by themselves, or are hidden by hair and collars
 
@@ -77,8 +81,14 @@ class MultiTask:
         self.crop_size = self.model.crop_size
         self.counted = counted_triangles(self.model.model).to(device)
         self.flow, self.parser = _frozen(config.consistency, weights, device)
-        self.views = SingleTask(SingleTrainConfig(), _views(weights, photos, model_path), device) if photos else None
+        self.views = self._views(weights, photos, model_path) if photos else None
         self.held_out: Batch | None = None
+
+    def _views(self, weights: Mapping[str, Path], photos: Path, model_path: Path) -> SingleTask:
+        started = weights.get("single") or weights["multi"]
+        pose = self.model.pose_regressor.config if isinstance(self.model, UnguidedPeople) else None
+        inputs = Inputs(Path("."), weights=(started,), extra=(model_path, photos))
+        return SingleTask(SingleTrainConfig(pose_regressor=pose), inputs, self.device)
 
     def train_data(self) -> BatchSource:
         """Frames of people, several a person."""
@@ -126,8 +136,7 @@ class MultiTask:
             self.held_out = held_out_people(self.shards, config.frames, self.crop_size, config.validation_people)
         figures = self._people_figures(model, {name: v.to(self.device) for name, v in self.held_out.items()})
         if self.views is not None:
-            assert isinstance(model, FaceNetworks)
-            figures |= self.views.validate(FaceNetworks(model.pgn, model.regressor, model.model).eval())
+            figures |= self.views.validate(model)
         return figures
 
     def _people_figures(self, model: nn.Module, batch: Batch) -> dict[str, float]:
@@ -157,7 +166,7 @@ class MultiTask:
         return {"swapped": (255 * rows).byte().permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy()}
 
     def describe(self) -> dict[str, Any]:
-        """Both networks' configurations, as stage single."""
+        """The networks' configurations, as stage single."""
         return self.model.describe()
 
 
@@ -181,10 +190,13 @@ def by_stage(paths: tuple[Path, ...]) -> dict[str, Path]:
     return found
 
 
-def _networks(path: Path | None, model_path: Path) -> PeopleNetworks:
+def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedPeople:
     if path is None:
         raise ValueError("stage multi starts from stage single: pass --weights runs/single/weights.safetensors")
-    networks = PeopleNetworks.read(path, MorphableModel.load(model_path))
+    morphable = MorphableModel.load(model_path)
+    if is_unguided(path):
+        return UnguidedPeople.read(path, morphable)
+    networks = PeopleNetworks.read(path, morphable)
     networks.pgn.requires_grad_(False)
     return networks
 
@@ -223,11 +235,6 @@ def _sorted_extra(inputs: Inputs) -> tuple[tuple[Path, ...], Path | None, Path]:
             "nothing to train on: make shards with `python -m train.prepare people` and pass --extra FOLDER"
         )
     return shards, (photos[0] if photos else None), (models[0] if models else EMBEDDED_MODEL)
-
-
-def _views(weights: Mapping[str, Path], photos: Path, model_path: Path) -> Inputs:
-    started = weights.get("single") or weights["multi"]
-    return Inputs(Path("."), weights=(started,), extra=(model_path, photos))
 
 
 def task(config: MultiTrainConfig, inputs: Inputs, device: torch.device) -> MultiTask:

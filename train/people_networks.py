@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from face3d.camera import project
+from face3d.morphable import MorphableModel
 from face3d.reconstruct import FaceNetworks
 
 
@@ -48,15 +49,24 @@ class PeopleNetworks(FaceNetworks):
             with torch.no_grad():
                 found_px, deviation_px = self.pgn.landmarks(maps)
                 seen = self.seen(crops, maps, found_px, deviation_px)
-            own, expression = self.regressor(*seen)
-            confidence = self._confidence(deviation_px)
-            own = own.unflatten(0, (people, count))
-            share = confidence.mean(1).view(people, count, 1)
-            identity = (own * share).sum(1) / share.sum(1)
-            vertices_mm = self.model.vertices(identity.repeat_interleave(count, 0), expression)
+            own, expression = (values.unflatten(0, (people, count)) for values in self.regressor(*seen))
+            confidence = self._confidence(deviation_px).unflatten(0, (people, count))
+            identity, vertices_mm = shared_shape(self.model, own, expression, confidence)
             landmarks_mm = self.model.landmarks_of(vertices_mm)
             pose = self.pose(landmarks_mm, found_px, deviation_px)
-            placed = (project(vertices_mm, pose), project(landmarks_mm, pose), found_px, confidence)
-        return PersonEstimate(
-            own, identity, *(values.unflatten(0, (people, count)) for values in (expression, *placed))
-        )
+            placed = (project(vertices_mm, pose), project(landmarks_mm, pose), found_px)
+        vertices_px, landmarks_px, found_px = (values.unflatten(0, (people, count)) for values in placed)
+        return PersonEstimate(own, identity, expression, vertices_px, landmarks_px, found_px, confidence)
+
+
+def shared_shape(
+    model: MorphableModel,
+    own: Float[Tensor, "B K I"],
+    expression: Float[Tensor, "B K E"],
+    confidence: Float[Tensor, "B K L"],
+) -> tuple[Float[Tensor, "B I"], Float[Tensor, "BK V 3"]]:
+    """The mean of the frames' identities, weighted by their landmarks' confidence, and all frames' vertices (mm) with
+    it."""
+    share = confidence.mean(2, keepdim=True)
+    identity = (own * share).sum(1) / share.sum(1)
+    return identity, model.vertices(identity.repeat_interleave(own.shape[1], 0), expression.flatten(0, 1))

@@ -2,10 +2,14 @@
 
 Needs `--weights` of stage `pgn`, or of stage `single` to train its regressors further (both, to train them further for
 another PGN), and photos or views as `--extra` (as stage `pgn`). New regressors' encoder starts as the PGN's.
+
+`--config regressed_pose` is the same without pose guidance: a pose regressor learns with the regressors
+(face3d.unguided). `--weights` of stage `pgn` are then where both encoders start, and may be left out; those of stage
+`single` of this kind are trained further.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +18,20 @@ import torch
 from torch import Tensor
 
 from face3d.camera import project
-from face3d.checkpoint import load_weights
 from face3d.losses import coefficient_prior, point_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
-from face3d.networks.pgn import Pgn
-from face3d.networks.regressor import Regressor, RegressorConfig
-from face3d.reconstruct import FaceNetworks, build_regressor, empty_pgn, pgn_config
+from face3d.networks.pose_regressor import PoseRegressorConfig
+from face3d.networks.regressor import RegressorConfig
+from face3d.reconstruct import FaceNetworks, build_regressor
 from train.augment import LIGHT
-from train.config import Inputs, OptimiserConfig, TrainConfig, as_dict
+from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.fresh import Mix, choose_batches, choose_held_out
-from train.pgn import VALIDATION_VIEWS, pgn_state, split_extra
-from train.single_networks import SingleNetworks, ViewEstimate
+from train.pgn import VALIDATION_VIEWS, split_extra
+from train.single_networks import SingleNetworks, ViewEstimate, go_on, in_use, trained_pgn
 from train.supervision import Supervisor
 from train.task import Batch, BatchSource
+from train.unguided_networks import UnguidedViewEstimate, UnguidedViews, unguided_views
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class SingleTrainConfig(TrainConfig):
     """Regressor and weights of the losses; the PGN's size comes with its weights."""
 
     regressor: RegressorConfig = field(default_factory=RegressorConfig)
+    pose_regressor: PoseRegressorConfig | None = None  # None: the pose is that of the PGN's landmarks
     mix: Mix = Mix(photo=0.15, turned=0.35, other_face=0.8, uses=4.0)
     landmark_weight: float = 1.0
     shape_weight: float = 0.1  # per millimetre
@@ -51,38 +56,35 @@ PAPER = SingleTrainConfig(
     steps=100_000,
     optimiser=OptimiserConfig(learning_rate=3e-4, ema_decay=0.9998),
 )
-CONFIGS: dict[str, TrainConfig] = {"fast": FAST, "paper": PAPER}
+REGRESSED_POSE = replace(FAST, name="regressed_pose", pose_regressor=PoseRegressorConfig())
+CONFIGS: dict[str, TrainConfig] = {"fast": FAST, "paper": PAPER, "regressed_pose": REGRESSED_POSE}
 
 
-def start(regressor: Regressor, pgn: Pgn, paths: tuple[Path, ...]) -> None:
-    """Load the regressors of the first weights that have any of this configuration, to train them further. Where none
-    has, their encoder starts as the PGN's, if the two are alike."""
-    for path in paths:
-        state, meta = load_weights(path)
-        if meta["network"].get("regressor") == as_dict(regressor.config):
-            own = {name: value for name, value in state.items() if name.startswith("regressor.")}
-            regressor.load_state_dict({name.removeprefix("regressor."): value for name, value in own.items()})
-            return
-    if regressor.config.backbone == pgn.config.backbone:
+def networks_of(
+    config: SingleTrainConfig, weights: tuple[Path, ...], morphable: MorphableModel
+) -> SingleNetworks | UnguidedViews:
+    """The networks to train. ValueError: weights are missing, or of another stage or kind."""
+    if config.pose_regressor is not None:
+        return unguided_views(config.pose_regressor, config.regressor, weights, morphable)
+    if not weights:
+        raise ValueError("stage single starts from a trained PGN: pass --weights runs/pgn/weights.safetensors")
+    pgn = trained_pgn(weights[0])
+    regressor = build_regressor(config.regressor, pgn)
+    if not go_on(regressor, "regressor", FaceNetworks, weights) and config.regressor.backbone == pgn.config.backbone:
         regressor.encoder.load_state_dict(pgn.encoder.state_dict())
+    return SingleNetworks(pgn.requires_grad_(False), regressor, morphable)
 
 
 class SingleTask:
     """Regressors against exact landmarks and shapes."""
 
     def __init__(self, config: SingleTrainConfig, inputs: Inputs, device: torch.device) -> None:
-        if not inputs.weights:
-            raise ValueError("stage single starts from a trained PGN: pass --weights runs/pgn/weights.safetensors")
         self.config, self.device = config, device
         self.model_path, self.folders = split_extra(inputs)
         morphable = MorphableModel.load(self.model_path)
-        pgn = empty_pgn(pgn_config(load_weights(inputs.weights[0])[1]["network"]["pgn"]))
-        pgn.load_state_dict(pgn_state(inputs.weights[0]))
-        regressor = build_regressor(config.regressor, pgn)
-        start(regressor, pgn, inputs.weights)
-        self.model = SingleNetworks(pgn.requires_grad_(False), regressor, morphable)
-        self.crop_size = pgn.config.crop_size
-        self.supervisor = Supervisor(morphable, pgn.config.map_size).to(device)
+        self.model = networks_of(config, inputs.weights, morphable)
+        self.crop_size = self.model.crop_size
+        self.supervisor = Supervisor(morphable, self.model.map_size).to(device)
         self.prior = morphable.expression_std.to(device)
         self.held_out: Batch | None = None
 
@@ -92,16 +94,14 @@ class SingleTask:
         return choose_batches(self.model_path, self.folders, self.crop_size, config.batch_size, LIGHT, config.mix)
 
     def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
-        """Landmark loss after the closed-form pose (half crops), shape after similarity (mm), prior of the
-        coefficients."""
+        """Landmark loss of the placed mesh (half crops), shape after similarity (mm), prior of the coefficients."""
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
-        found: ViewEstimate = model(crops)
+        found: ViewEstimate | UnguidedViewEstimate = model(crops)
         identity, expression = found.identity, found.expression
         shape = self.supervisor.shapes_mm(identity, expression)
         target = self.supervisor(batch, self.crop_size)
-        landmarks_mm = shape[:, -found.landmarks_px.shape[1] :]
-        pose = self.model.pose(landmarks_mm, found.landmarks_px, found.deviation_px)
-        placed = project(landmarks_mm, pose)[..., :2] / (self.crop_size / 2)
+        landmarks_mm = shape[:, -target.landmarks_px.shape[1] :]
+        placed = project(landmarks_mm, found.pose_of(landmarks_mm))[..., :2] / (self.crop_size / 2)
         ones = torch.ones(placed.shape[:2], device=placed.device)
         landmark = point_distance(placed, target.landmarks_px[..., :2] / (self.crop_size / 2), ones).mean()
         distance = self.supervisor.shape_distance_mm(shape, self.supervisor.true_shapes_mm(batch)).mean()
@@ -129,8 +129,7 @@ class SingleTask:
         face's."""
         batch = self._validation()
         target = self.supervisor(batch, self.crop_size)
-        assert isinstance(model, FaceNetworks)
-        networks = FaceNetworks(model.pgn, model.regressor, model.model).eval()
+        networks = in_use(model)
         chunks = [networks(chunk) for chunk in batch["crop"].float().div(255).split(100)]
         vertices_px = torch.cat([e.vertices_px for e in chunks])
         identity, expression = (torch.cat([getattr(e, n) for e in chunks]) for n in ("identity", "expression"))
