@@ -10,6 +10,7 @@ from eval.cli_aflw2000 import aflw2000, aflw2000_labels
 from eval.cli_now import now
 from eval.cli_realy import realy
 from eval.cli_report import report
+from eval.cli_shape import shape
 
 if TYPE_CHECKING:
     from eval.method_face3d import Face3d
@@ -26,43 +27,7 @@ FlowWeights = Annotated[
 ]
 Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
 Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
-Meshes = Annotated[Path | None, typer.Option(help="Write each predicted mesh with its error a vertex here, as .npz.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
-
-
-@app.command()
-def shape(
-    data: Data,
-    people: Annotated[int, typer.Option(help="How many generated people.")] = 100,
-    crop: Annotated[Literal["gt", "detector"], typer.Option(help="Box of the face in the scan's pictures.")] = "gt",
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    json: Json = None,
-    pictures: Overlays = None,
-    meshes: Meshes = None,
-) -> None:
-    """Shape: the Lee Perry-Smith scan at five yaws, and generated people, against the mean face."""
-    from eval.kept import Keeping
-    from eval.mean_face import MeanFace
-    from eval.people import GeneratedPeople
-    from eval.protocol import run
-    from eval.report import run_as_dict
-    from eval.scan_shape import ScanShape
-
-    method = _face3d(weights, model, device)
-    scan = ScanShape(_folder(data, "scans/lee_perry_smith"), method.model)
-    drawn = GeneratedPeople(method.model, people)
-    kept, kept_people = (
-        Keeping(benchmark, pictures and pictures / name, meshes and meshes / name)
-        for name, benchmark in (("scan", scan), ("people", drawn))
-    )
-    ours, floor = run(kept, method, crop), run(scan, MeanFace(method.model))
-    unseen = run(kept_people, method)
-    tables.show_shape(ours, floor, unseen)
-    scan_run, people_run = run_as_dict(ours) | kept.references(json), run_as_dict(unseen) | kept_people.references(json)
-    content = {"scan": scan_run, "scan_floor": run_as_dict(floor), "people": people_run}
-    _write(json, weights, {"benchmark": "shape", **content})
 
 
 @app.command("model")
@@ -276,9 +241,10 @@ def contact_sheet(
 
 app.command()(aflw2000)
 app.command("aflw2000-labels")(aflw2000_labels)
+app.command()(shape)
 app.command()(now)
-app.command()(realy)
 app.command()(report)
+app.command()(realy)
 
 
 def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Face3d":

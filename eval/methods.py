@@ -1,7 +1,7 @@
 """The methods that a benchmark command can measure, by name, and what the command line says of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,11 @@ class Choice:
         if self.export is None:
             return method
         return export(benchmark, method, crop, self.export, self.configuration(benchmark, crop))
+
+    def part(self, name: str) -> "Choice":
+        """The same for one of several benchmarks of a command: its predictions and its export lie in folder `name`."""
+        inside = {key: folder / name for key in ("predictions", "export") if (folder := getattr(self, key)) is not None}
+        return replace(self, **inside)
 
     def configuration(self, benchmark: Benchmark, crop: Crop) -> dict[str, Any]:
         """What `method.json` says, and what must be the same for predictions to be used again."""

@@ -80,8 +80,8 @@ def show_bins(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
         say(f"{name}, equal bins, % of photos with an NME of at most: {shares}")
 
 
-def show_shape(ours: "Run", floor: "Run", people: "Run") -> None:
-    """Scan-to-mesh errors by yaw beside the mean face's, and errors on generated people."""
+def show_shape(ours: "Run", floor: "Run", people: "Run | None") -> None:
+    """Scan-to-mesh errors by yaw beside the mean face's, and errors on generated people where there are any."""
     table = Table(title=f"{ours.benchmark}, {ours.crop} crop, mm")
     for column in ("", "median", "mean", "mean face median", "mean face mean", "median below it"):
         table.add_column(column)
@@ -92,6 +92,8 @@ def show_shape(ours: "Run", floor: "Run", people: "Run") -> None:
         table.add_row(name, *(f"{figure:.3f}" for figure in figures), below)
     _CONSOLE.print(table)
     _show_left_out(ours)
+    if people is None:
+        return
     table = Table(title=f"{people.benchmark}, mm a vertex")
     for column in ("", "error", "mean face", "below it", "people"):
         table.add_column(column)

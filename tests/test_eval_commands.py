@@ -33,6 +33,7 @@ def method() -> Face3d:
 def run(method: Face3d, monkeypatch):
     monkeypatch.setattr(commands, "_face3d", lambda *_: method)
     monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
 
     def invoke(*arguments: str | Path) -> str:
         result = CliRunner().invoke(commands.app, [str(argument) for argument in arguments], catch_exceptions=False)
@@ -96,6 +97,33 @@ def test_shape_command(run, data_dir: Path, tmp_path: Path) -> None:
     result = json.loads((tmp_path / "s.json").read_text())
     assert len(result["scan"]["samples"]) == 5
     assert result["people"]["summary"]["all"]["count"] == 2
+
+
+def test_shape_of_exported_predictions_is_the_same(run, data_dir: Path, tmp_path: Path) -> None:
+    directly = run("shape", "--data", data_dir, "--people", 1, "--export", tmp_path / "e")
+    assert {folder.name for folder in (tmp_path / "e").iterdir()} == {"scan", "people"}
+    again = run("shape", "--data", data_dir, "--people", 1, "--method", "files", "--predictions", tmp_path / "e")
+    assert again == directly
+    for file in (tmp_path / "e" / "people").iterdir():
+        file.unlink()
+    (tmp_path / "e" / "people").rmdir()
+    scan_only = run("shape", "--data", data_dir, "--method", "files", "--predictions", tmp_path / "e")
+    assert directly.startswith(scan_only)
+
+
+def test_samples_are_written_for_other_systems(run, aflw2000: Path, tmp_path: Path) -> None:
+    run("aflw2000", "--data", aflw2000.parent, "--samples", tmp_path / "s")
+    (first, _) = json.loads((tmp_path / "s" / "samples.json").read_text())
+    assert first["name"] == "image00002" and len(first["box_px"]) == 4
+    with Image.open(tmp_path / "s" / first["image"]) as image:
+        assert image.size == (160, 120)
+
+
+def test_a_run_without_a_single_score_is_an_error(run, aflw2000: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "another.txt").write_text("1 2")
+    with pytest.raises(ValueError, match="none of 2 samples could be scored; image00002.jpg: no file image00002"):
+        run("aflw2000", "--data", aflw2000.parent, "--method", "files", "--predictions", tmp_path / "p")
 
 
 def test_contact_sheets(run, aflw2000: Path, tmp_path: Path) -> None:
