@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from bfm.restricted_pickle import load_npy_object
 from eval.now_region import LANDMARKS, NOW_RADIUS, face_region
 from eval.obj_mesh import read_obj
 from eval.picked_points import read_pp
+from eval.protocol import Sample
 from eval.seven_landmarks import check_handedness, check_size
 from face3d.io import read_image
 
@@ -62,7 +63,7 @@ class Now:
 
     `radius_factor`: 1.4 for NoW, 1.2 for the Stirling challenge's region. Raises FileNotFoundError that names a part of
     the layout that is missing as a whole, ValueError for a list of another form. Single photos, boxes, scans and
-    landmarks that are missing or damaged are told apart by `image`, `box_px` and `scan`.
+    landmarks that are missing or damaged are named by `sample` and `scan`.
     """
 
     name = "NoW validation"
@@ -80,19 +81,12 @@ class Now:
             if not (folder / part).is_dir():
                 raise FileNotFoundError(f"no {part} in {folder}: a download of its own beside the photos. {_LICENCE}")
 
-    def image(self, photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
-        """The photo, upright. FileNotFoundError, ValueError where it is missing or damaged."""
+    def sample(self, photo: Photo) -> Sample:
+        """The photo, upright, with the published box; FileNotFoundError, ValueError where one is missing or damaged."""
         assert self.release is not None
-        return read_image(self.release / "iphone_pictures" / photo.name)
-
-    def box_px(self, photo: Photo, width_px: int, height_px: int) -> Float[np.ndarray, " 4"]:
-        """The published box [x0, y0, x1, y1]. FileNotFoundError; ValueError for another form or outside the photo."""
-        assert self.release is not None
-        return read_box(
-            (self.release / "detected_face" / photo.name).with_suffix(".npy"),
-            width_px,
-            height_px,
-        )
+        image = read_image(self.release / "iphone_pictures" / photo.name)
+        box_file = (self.release / "detected_face" / photo.name).with_suffix(".npy")
+        return Sample(photo.name, image, read_box(box_file, image.shape[1], image.shape[0]), photo)
 
     def scan(self, subject: str) -> FaceScan:
         """The face region of a person's scan.

@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.alignment import IcpResult, align_points, align_rigid, icp
-from eval.boxes import match_box
 from eval.distance import Surface
 from eval.florence_metrics import FaceMesh, face_of
 from eval.now import CHALLENGES, PHOTOS, FaceScan, Now, Photo
 from eval.now_region import LANDMARKS
-from eval.protocol import Crop, Method, Prediction, Record, Run, boxes_of
+from eval.protocol import Crop, LeftOut, Method, Prediction, Record, Run, Stored, predict
 from eval.seven_landmarks import check_handedness, check_size
 
 CURVE_MM = (1, 2, 3, 4, 5, 6, 7)
@@ -55,7 +54,7 @@ class _Scans:
         self._last: tuple[str, Any, IcpResult] | None = None
 
     def of(self, subject: str) -> FaceScan:
-        """ValueError, the same at every photo, where the person's scan cannot be used."""
+        """LeftOut, the same at every photo, where the person's scan cannot be used."""
         if subject not in self._known:
             try:
                 self._known[subject] = self._data.scan(subject)
@@ -63,18 +62,22 @@ class _Scans:
                 self._known[subject] = str(error)
         scan = self._known[subject]
         if isinstance(scan, str):
-            raise ValueError(scan)
+            raise LeftOut(scan)
         return scan
 
     def measure(self, subject: str, prediction: Prediction) -> IcpResult:
+        """As `scan_to_mesh`; LeftOut where there is no neutral mesh or it cannot be measured."""
         if self._last is not None and self._last[0] == subject and self._last[1] is prediction.neutral_mm:
             return self._last[2]
-        result = scan_to_mesh(self.of(subject), face_of(prediction), self._metrical)
+        try:
+            result = scan_to_mesh(self.of(subject), face_of(prediction), self._metrical)
+        except ValueError as error:
+            raise LeftOut(str(error)) from error
         self._last = subject, prediction.neutral_mm, result
         return result
 
 
-def run_now(data: Now, method: Method, crop: Crop = "gt", metrical: bool = False) -> Run:
+def run_now(data: Now, method: Method | Stored, crop: Crop = "gt", metrical: bool = False) -> Run:
     """Every photo of the list, given the published box (`gt`) or left to find the face (`detector`).
 
     A photo whose files are missing or damaged, or whose face is not found or cannot be measured, is left out, named and
@@ -84,13 +87,9 @@ def run_now(data: Now, method: Method, crop: Crop = "gt", metrical: bool = False
     pooled: dict[str, list[np.ndarray]] = {challenge: [] for challenge in CHALLENGES}
     for photo in data.photos:
         try:
-            prediction = _predict(photo, data, scans, method, crop)
-            result = scans.measure(photo.subject, prediction)
-        except _LeftOut as reason:
+            result = scans.measure(photo.subject, _predict(photo, data, scans, method, crop))
+        except LeftOut as reason:
             records.append(Record(photo.name, {}, str(reason)))
-            continue
-        except ValueError as error:
-            records.append(Record(photo.name, {}, str(error)))
             continue
         records.append(Record(photo.name, _scores(result)))
         pooled[photo.challenge].append(result.distance.astype(np.float32))
@@ -101,25 +100,14 @@ def run_now(data: Now, method: Method, crop: Crop = "gt", metrical: bool = False
     return Run(data.name, method.name, crop, records, {**counts, **summarise(pooled)})
 
 
-class _LeftOut(Exception):
-    """A photo that cannot be scored, with the reason."""
-
-
-def _predict(photo: Photo, data: Now, scans: _Scans, method: Method, crop: Crop) -> Prediction:
-    """What the method says of a photo; errors of the method itself are not caught."""
+def _predict(photo: Photo, data: Now, scans: _Scans, method: Method | Stored, crop: Crop) -> Prediction:
+    """What the method says of a photo that is whole; errors of the method itself are not caught."""
     try:
-        image = data.image(photo)
-        box_px = data.box_px(photo, image.shape[1], image.shape[0])
-        scans.of(photo.subject)
+        sample = data.sample(photo)
     except (FileNotFoundError, ValueError) as error:
-        raise _LeftOut(str(error)) from error
-    if crop == "gt":
-        return method.predict(image, box_px)
-    found = method.find(image)
-    index = match_box(boxes_of(found), box_px)
-    if index is None:
-        raise _LeftOut("not found by the detector")
-    return found[index].prediction
+        raise LeftOut(str(error)) from error
+    scans.of(photo.subject)
+    return predict(method, sample, crop)
 
 
 def _scores(result: IcpResult) -> dict[str, float]:

@@ -18,7 +18,7 @@ from eval.now_region import LANDMARKS, STIRLING_RADIUS, face_region
 from eval.now_run import run_now, scan_to_mesh, summarise
 from eval.picked_points import read_pp
 from eval.point_to_plane import surface_normals
-from eval.protocol import Prediction
+from eval.protocol import Crop, LeftOut, Prediction, Sample
 from face3d.morphable import MorphableModel
 from tests.mini_florence import Knows, a_move, moved, toy_face
 from tests.mini_now import RELEASE, write_box, write_now, write_pp, write_scan
@@ -140,6 +140,20 @@ def test_a_method_that_repeats_one_mesh_is_measured_once_a_person(folder: Path) 
     run = run_now(Now(folder), Knows({1: same, 2: same}))
     medians = [record.scores["median_mm"] for record in run.records]
     assert medians[0] == medians[1] != medians[2] == medians[3]
+
+
+def test_predictions_that_are_there_already_are_scored(folder: Path) -> None:
+    class Files:
+        name = "files"
+
+        def of_sample(self, sample: Sample, crop: Crop) -> Prediction:
+            if sample.truth.challenge != KINDS[0]:
+                raise LeftOut("no file")
+            return knows().predict(sample.image, sample.box_px)
+
+    run = run_now(Now(folder), Files())
+    assert [record.problem for record in run.records] == [None, "no file"] * 2
+    assert run.summary["all"]["median"] < 1e-4 and run.method == "files"
 
 
 def photo_of(folder: Path, part: str, suffix: str) -> Path:
