@@ -66,9 +66,8 @@ class Now:
     landmarks that are missing or damaged are named by `sample` and `scan`.
     """
 
-    name = "NoW validation"
-
     def __init__(self, folder: Path, radius_factor: float = NOW_RADIUS) -> None:
+        self.name = "NoW validation" + ("" if radius_factor == NOW_RADIUS else f", region by {radius_factor:g}")
         self.folder, self.radius_factor = folder, radius_factor
         self.release = next((folder / part for part in _RELEASES if (folder / part / "iphone_pictures").is_dir()), None)
         if self.release is None:

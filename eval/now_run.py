@@ -97,7 +97,8 @@ def run_now(data: Now, method: Method | Stored, crop: Crop = "gt", metrical: boo
     if len(left_out) == len(records):
         raise ValueError(f"none of {len(records)} photos can be measured; {left_out[0].name}: {left_out[0].problem}")
     counts = {"photos": len(records), "photos_left_out": len(left_out), "photos_of_the_protocol": PHOTOS}
-    return Run(data.name, method.name, crop, records, {**counts, **summarise(pooled)})
+    name = data.name + (", metrical" if metrical else "")
+    return Run(name, method.name, crop, records, {**counts, **summarise(pooled)})
 
 
 def _predict(photo: Photo, data: Now, scans: _Scans, method: Method | Stored, crop: Crop) -> Prediction:

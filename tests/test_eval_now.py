@@ -343,6 +343,7 @@ def test_now_command(folder: Path, tmp_path: Path, monkeypatch, options: list[st
     assert result.exit_code == 0 and "3 of 4 photos" in result.output and "left out" in result.output
     content = json.loads((tmp_path / "n.json").read_text())
     assert content["protocol"] == ("NoW, metrical" if options else "NoW, non-metrical")
+    assert content["benchmark"] == "NoW validation" + (", region by 1.2, metrical" if options else "")
     assert content["region"] == ("stirling" if options else "now")
     assert content["summary"]["all"]["within_percent"]["1_mm"] == 100.0
     assert content["samples_in_all"] == 4 and len(content["left_out"]) == 1
