@@ -6,10 +6,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, optical_flow, rasteriser
+from benchmarks import distances, end_to_end, optical_flow, rasteriser
 from benchmarks.timing import Timing
 
-BENCHMARKS = {"rasteriser": rasteriser.run, "end_to_end": end_to_end.run, "optical_flow": optical_flow.run}
+BENCHMARKS = {
+    "rasteriser": rasteriser.run,
+    "end_to_end": end_to_end.run,
+    "optical_flow": optical_flow.run,
+    "distances": distances.run,
+}
 _NAMES = ", ".join(BENCHMARKS)
 
 

@@ -4,6 +4,8 @@ An implicit binary tree of axis-aligned boxes over triangles in Morton order; cl
 Real-Time Collision Detection, section 5.1.5. Exact: the tree only skips what cannot be nearer.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from jaxtyping import Float, Int
 from numba import njit
 
 _LEAF = 4
+_LEAST_A_THREAD = 2000
 
 
 class ClosestPoints(NamedTuple):
@@ -41,8 +44,17 @@ class Surface:
         if not np.isfinite(points).all():
             raise ValueError(f"{int((~np.isfinite(points)).any(1).sum())} of {len(points)} query points are not finite")
         query = np.ascontiguousarray(points, np.float64)
+        order = _morton_order(query) if len(query) else np.zeros(0, np.int64)  # neighbours look in the same boxes
+        parts = np.array_split(order, max(1, min(os.cpu_count() or 1, len(query) // _LEAST_A_THREAD)))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            answers = list(pool.map(lambda part: self._ask(query[part]), parts))
+        found, triangle = np.empty_like(query), np.empty(len(query), np.int64)
+        found[order], triangle[order] = (np.concatenate(values) for values in zip(*answers, strict=True))
+        return ClosestPoints(found, triangle, np.linalg.norm(found - query, axis=1))
+
+    def _ask(self, query: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, " N"]]:
         found, slot = _query(query, self._corners, self._order, self._low, self._high, self._first_leaf)
-        return ClosestPoints(found, self._order[slot], np.linalg.norm(found - query, axis=1))
+        return found, self._order[slot]
 
 
 def _check_mesh(vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]) -> None:
@@ -156,9 +168,11 @@ def _query(points, corners, order, low, high, first_leaf):  # noqa: ANN001, ANN2
     slot = np.zeros(len(points), np.int64)
     stack = np.zeros(64, np.int64)
     bounds = np.zeros(64)
+    last = 0  # the point before lies near: its triangle is a bound to start with
     for i in range(len(points)):
         p = _triple(points[i])
-        best, where = np.inf, p
+        where = _closest_on_triangle(p, _triple(corners[last, 0]), _triple(corners[last, 1]), _triple(corners[last, 2]))
+        best, slot[i] = _dot(_minus(p, where), _minus(p, where)), last
         stack[0], bounds[0], depth = 1, 0.0, 1
         while depth > 0:
             depth -= 1
@@ -182,4 +196,5 @@ def _query(points, corners, order, low, high, first_leaf):  # noqa: ANN001, ANN2
             stack[depth + 1], bounds[depth + 1] = near, min(left, right)
             depth += 2
         found[i, 0], found[i, 1], found[i, 2] = where
+        last = slot[i]
     return found, slot
