@@ -174,6 +174,34 @@ _FLORENCE = {
         _rows("read in repositories of PRNet and 3DDFA_V2", [("3DDFA-V2", 3.56, None), ("PRNet", 3.7551, None)]),
     ),
 }
+_REALY_BOARD = (
+    ("HiFace, fine", 1.275, 1.308),
+    ("HiFace, coarse", 1.297, 1.341),
+    ("MoSAR", 1.500, None),
+    ("HRN", 1.537, 1.468),
+    ("Deep3D", 1.657, 1.691),
+    ("AlbedoGAN", 1.746, 1.762),
+    ("MGCNet", 1.774, 1.787),
+    ("PSL", 1.882, 1.857),
+    ("SADRNet", 1.913, 1.958),
+    ("3DDFA-V2", 1.926, 1.943),
+    ("DECA, coarse", 2.010, 2.107),
+    ("PRNet", 2.013, 2.032),
+    ("SynergyNet", 2.021, 2.008),
+    ("EMOCA, coarse", 2.103, 2.125),
+    ("MICA", 2.134, 2.145),
+)
+_REALY = {
+    view: PublishedTable(
+        ("mean",),
+        f"{view} photos of 100 scans; mean of nose, mouth, forehead and cheek after an alignment of each, mm",
+        _rows(
+            "REALY's board, file of 2024-03-09", [(f"{row[0]}, all", row[place]) for row in _REALY_BOARD if row[place]]
+        ),
+        caveat="The published rows compare with the row all.",
+    )
+    for place, view in ((1, "front"), (2, "side"))
+}
 TABLES = {
     "AFLW2000-3D sparse/original": _AFLW_ORIGINAL,
     "AFLW2000-3D sparse/reannotated": _AFLW_AGAIN,
@@ -182,5 +210,6 @@ TABLES = {
     "shape: Lee Perry-Smith scan": _SCAN,
     "FaceWarehouse": _FACEWAREHOUSE,
     **{f"MICC Florence/{variant}": table for variant, table in _FLORENCE.items()},
+    **{f"REALY/{view}": table for view, table in _REALY.items()},
 }
 """By benchmark, and where one has several tables, by what they are of."""

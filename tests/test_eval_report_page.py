@@ -19,6 +19,8 @@ from eval import __main__ as commands
 from eval.error_mesh import ErrorMesh, error_mesh_bytes, read_error_mesh
 from eval.kept import Keeping
 from eval.mean_face import MeanFace
+from eval.page import mesh_section
+from eval.page import page as page_module
 from eval.page.charts import Series, ced_chart, cumulative, nice_step, ticks, yaw_chart
 from eval.page.figures import series_of, tables_of
 from eval.page.gallery import spread
@@ -224,6 +226,16 @@ def test_pictures_of_another_run_are_not_shown(people_json: Path, tmp_path: Path
     parsed = Tags((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert not [tag for tag, _ in parsed.tags if tag in ("img", "canvas", "script")]
     assert "No pictures of these samples are at hand" in parsed.text
+
+
+def test_page_stays_small(people_json: Path, monkeypatch) -> None:
+    files = [read_page_file(people_json)]
+    mesh = read_error_mesh(next(iter(files[0].runs[0].meshes.values())).read() or b"")
+    monkeypatch.setattr(mesh_section, "MESH_BYTES", 2 * 8 * len(mesh.vertices_mm) + 6 * len(mesh.triangles))
+    monkeypatch.setattr(page_module, "PICTURE_BYTES", 1000)
+    parsed = Tags(page_of(files))
+    assert sum(tag == "canvas" for tag, _ in parsed.tags) == 2 and "1 more would not fit on the page" in parsed.text
+    assert not [tag for tag, _ in parsed.tags if tag == "img"]
 
 
 def test_runs_of_one_benchmark_share_tables_and_curves(landmarks_json: Path, tmp_path: Path) -> None:

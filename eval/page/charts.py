@@ -11,6 +11,7 @@ from eval.page.markup import Markup, element
 
 WIDTH, HEIGHT = 460.0, 310.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 42.0
+_FEW = 400  # samples that are drawn as large dots
 YAW_EDGES_DEG = (-60.0, -30.0, 30.0, 60.0)
 
 
@@ -97,13 +98,14 @@ def yaw_chart(series: Sequence[Series], limit: float, y_label: str) -> Markup:
     parts = [_axes(frame, list(np.arange(-widest, widest + 1, 30.0)), ticks(0.0, limit), labels, "{:g}")]
     ends = {"y1": frame.y(0.0), "y2": frame.y(limit)}
     parts += [element("line", class_="edge", x1=frame.x(yaw), x2=frame.x(yaw), **ends) for yaw in YAW_EDGES_DEG]
+    radius = 3.6 if len(yaws) <= _FEW else 2.0
     for one in series:
         if one.yaw_deg is not None:
-            parts += [_point(frame, one, k) for k in range(len(one.errors))]
+            parts += [_point(frame, one, k, radius) for k in range(len(one.errors))]
     return _svg(parts, f"{y_label} over true yaw")
 
 
-def _point(frame: _Frame, one: Series, index: int) -> Markup:
+def _point(frame: _Frame, one: Series, index: int, radius: float) -> Markup:
     assert one.yaw_deg is not None
     error, yaw = float(one.errors[index]), float(one.yaw_deg[index])
     title = element("title", f"{one.names[index]}: {one.label} {error:.2f} at yaw {yaw:.0f}°")
@@ -111,7 +113,7 @@ def _point(frame: _Frame, one: Series, index: int) -> Markup:
     if error > frame.top:
         corners = f"{x:.1f},{y:.1f} {x - 4:.1f},{y + 7:.1f} {x + 4:.1f},{y + 7:.1f}"
         return element("polygon", title, points=corners, class_=f"dot {one.style}")
-    return element("circle", title, cx=x, cy=y, r=3.6, class_=f"dot {one.style}")
+    return element("circle", title, cx=x, cy=y, r=radius, class_=f"dot {one.style}")
 
 
 def _axes(frame: _Frame, across: list[float], up: list[float], labels: tuple[str, str], form: str) -> Markup:

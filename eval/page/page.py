@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.error_mesh import ErrorMesh, read_error_mesh
-from eval.page.charts import Series, ced_chart, nice_step, ticks, yaw_chart
+from eval.page.charts import Series, ced_chart, nice_step, yaw_chart
 from eval.page.figures import method_of, series_of, tables_of
 from eval.page.gallery import Shown, data_uri, ranked
 from eval.page.markup import Markup, data_script, element, join
-from eval.page.meshes import RAMP, NamedMesh, error_limit_mm, packed
+from eval.page.mesh_section import chosen_meshes, mesh_section
+from eval.page.meshes import NamedMesh, packed
 from eval.page.parts import figure_table, origin
 from eval.page.runs import PageFile, PageRun
 
-MOST_MESHES = 6
-PICTURE_BYTES = 2_400_000
+PICTURE_BYTES = 2_000_000
 """How much the pictures of a page may take before base64; what comes after is named without its picture."""
 
 _HERE = Path(__file__).parent
@@ -30,7 +29,7 @@ def page_of(files: Sequence[PageFile]) -> Markup:
     groups: dict[str, list[PageRun]] = {}
     for run in (run for file in files for run in file.runs):
         groups.setdefault(run.benchmark, []).append(run)
-    meshes = _meshes([run for runs in groups.values() for run in runs])
+    meshes, beyond = chosen_meshes([run for runs in groups.values() for run in runs])
     budget = _Budget(PICTURE_BYTES)
     sections = [_benchmark(name, runs, f"b{place}", budget) for place, (name, runs) in enumerate(groups.items())]
     links = [(f"b{place}", name) for place, name in enumerate(groups)]
@@ -42,7 +41,7 @@ def page_of(files: Sequence[PageFile]) -> Markup:
         element("p", _summary_line(files), class_="soft"),
         element("nav", *(element("a", name, href=f"#{place}") for place, name in links)),
     )
-    body = element("main", *sections, *([_mesh_section(meshes)] if meshes else []), origin(files))
+    body = element("main", *sections, *([mesh_section(meshes, beyond)] if meshes else []), origin(files))
     return _document(head, body, _scripts(meshes))
 
 
@@ -141,11 +140,8 @@ def _gallery(run: PageRun, errors: Series, unit: str, budget: _Budget, several: 
     title = "Best, median and worst samples" + (f": {method_of(run)}, {run.file.name}" if several else "")
     parts = [element("h3", title), element("p", f"By {errors.label}, {unit}.", class_="soft")]
     if any(each.jpeg is not None for each in shown):
-        parts[1] = element(
-            "p",
-            f"By {errors.label}, {unit}. Left: landmarks, true ones as white rings where they are known. Right: the mesh.",
-            class_="soft",
-        )
+        sides = "Left: landmarks, true ones as white rings where they are known. Right: the mesh."
+        parts[1] = element("p", f"By {errors.label}, {unit}. {sides}", class_="soft")
         parts.append(element("div", *(_sample(each) for each in shown), class_="gallery"))
         return join(parts)
     listed = "; ".join(f"{rank}: {', '.join(_named(each) for each in members)}" for rank, members in _by_rank(shown))
@@ -173,66 +169,6 @@ def _sample(each: Shown) -> Markup:
     if each.jpeg is None:
         return element("figure", element("p", "no picture at hand", class_="soft"), caption)
     return element("figure", element("img", src=data_uri(each.jpeg), alt=f"overlay of {each.name}"), caption)
-
-
-def _meshes(runs: list[PageRun]) -> list[NamedMesh]:
-    """Best, median and worst mesh of the runs that kept meshes, in turn, as many as the page takes."""
-    offered = []
-    for run in runs:
-        errors = series_of([run])[0][:1]
-        if run.meshes and errors:
-            offered.append([(run, each) for each in ranked(run, errors[0], each=1)])
-    chosen = [each for turn in itertools.zip_longest(*offered) for each in turn if each is not None][:MOST_MESHES]
-    chosen.sort(key=lambda each: runs.index(each[0]))
-    found = []
-    for run, each in chosen:
-        mesh = _read_mesh(run, each.name)
-        if mesh is not None:
-            found.append(NamedMesh(f"{run.benchmark.removeprefix('shape: ')}, {each.name} ({each.rank})", mesh))
-    return found
-
-
-def _read_mesh(run: PageRun, name: str) -> ErrorMesh | None:
-    kept = run.meshes.get(name)
-    content = None if kept is None else kept.read()
-    if kept is None or content is None:
-        return None
-    try:
-        return read_error_mesh(content)
-    except ValueError as error:
-        raise ValueError(f"{kept.path}: {error}") from error
-
-
-def _mesh_section(meshes: list[NamedMesh]) -> Markup:
-    limit = error_limit_mm([mesh for _, mesh in meshes])
-    marks = [mark for mark in ticks(0.0, limit) if mark < 0.9 * limit]
-    numbers = [element("span", f"{mark:g}", style=f"left: {100 * mark / limit:.1f}%") for mark in marks]
-    numbers.append(element("span", f"≥ {limit:g} mm", class_="end"))
-    bar = element(
-        "div",
-        element("div", class_="colours", style=f"background: linear-gradient(90deg, {', '.join(RAMP)})"),
-        element("div", *numbers, class_="numbers"),
-        class_="bar",
-    )
-    plain = element("label", element("input", type="checkbox", id="plain"), " without the errors")
-    controls = element(
-        "p", "Drag, or use the arrow keys, to turn all; a double click turns them back. ", plain, class_="controls"
-    )
-    note = element(
-        "p", "Neutral meshes where the truth is known. Grey: outside the face region, not measured.", class_="soft"
-    )
-    figures = [_mesh_figure(place, mesh) for place, mesh in enumerate(meshes)]
-    shown = element("div", *figures, class_="meshes")
-    return element("section", element("h2", "Where the meshes are wrong"), note, bar, controls, shown, id="mesh-errors")
-
-
-def _mesh_figure(place: int, named: NamedMesh) -> Markup:
-    measured = named.mesh.error_mm[np.isfinite(named.mesh.error_mm)]
-    figures = f"median {np.median(measured):.2f} mm, mean {measured.mean():.2f} mm" if len(measured) else "not measured"
-    label = f"mesh of {named.title}, to be turned"
-    canvas = element("canvas", data_mesh=f"{place}", tabindex="0", role="img", aria_label=label)
-    caption = element("figcaption", element("b", named.title), f": {named.mesh.what}, {figures}")
-    return element("figure", canvas, caption)
 
 
 def _scripts(meshes: list[NamedMesh]) -> Markup:

@@ -124,7 +124,7 @@ class _Reader:
             benchmark=str(content.get("benchmark", "benchmark")) + (f", {layout}" if layout else ""),
             method=str(content.get("method", "face3d")),
             crop=str(content.get("crop", "")),
-            variant=str(content.get("variant", "")),
+            variant=str(content.get("variant", content.get("view", ""))),
             summary=self.table(content, "summary"),
             samples=samples,
             in_all=in_all,
