@@ -106,7 +106,7 @@ class Now:
 
     def _one(self, part: str, subject: str, suffix: str) -> Path:
         place = self.folder / part / subject
-        files = sorted(place.glob(f"*.{suffix}"))
+        files = sorted(file for file in place.glob(f"*.{suffix}") if not file.name.startswith("."))
         if not files:
             raise FileNotFoundError(f"no .{suffix} in {place}")
         if len(files) > 1:

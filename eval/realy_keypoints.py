@@ -4,7 +4,8 @@ Published for a topology as a text file beside its template (github.com/czh-98/R
 times [triangle, weight of its first corner, weight of its second]. For a mesh without such a file they are placed here,
 which is our reading: the 68 where the mesh has its landmarks, the other 17 where the mean keypoints of the scans meet
 the mean face, after a similarity on the 51 inner ones. Of the 17 only 70, 71, 76 and 77 are used, to align nose and
-cheek; the published boards use files made by REALY's authors.
+cheek: from the published keypoints of HIFI3D, BFM 2009 or FLAME they come to lie within 2 mm of each other on the
+embedded mean face. The published boards use files made by REALY's authors.
 """
 
 import json
@@ -22,6 +23,7 @@ from eval.realy_errors import KEYPOINTS
 from face3d.morphable import MorphableModel
 
 _INNER = slice(17, 68)
+_OFF_LANDMARK_MM = 20.0
 
 
 class Keypoints(NamedTuple):
@@ -37,13 +39,22 @@ class Keypoints(NamedTuple):
 
 
 def keypoints_of(model: MorphableModel, path: Path | None, data: Realy) -> Keypoints:
-    """Those of a published file for the model's mesh, or placed on its mean face. FileNotFoundError, ValueError."""
-    triangles = model.triangles.cpu().numpy()
-    if path is not None:
-        return read_keypoints(path, triangles)
+    """Those of a published file for the model's mesh, or placed on its mean face.
+
+    FileNotFoundError, ValueError as `read_keypoints`; ValueError also where the file's inner 51 lie elsewhere on the
+    mean face than its landmarks: the file is of another mesh, or of one with its triangles in another order.
+    """
     landmarks = model.landmarks_of(model.mean[None])[0].cpu().numpy().astype(np.float64)
-    mean_face = FaceMesh(model.mean.cpu().numpy().astype(np.float64), triangles, landmarks)
-    return place_keypoints(mean_face, data.mean_keypoints())
+    mean_face = FaceMesh(model.mean.cpu().numpy().astype(np.float64), model.triangles.cpu().numpy(), landmarks)
+    if path is None:
+        return place_keypoints(mean_face, data.mean_keypoints())
+    found = read_keypoints(path, mean_face.triangles)
+    off_mm = float(np.linalg.norm((found.of(mean_face.vertices)[:68] - landmarks)[_INNER], axis=1).max())
+    if off_mm > _OFF_LANDMARK_MM:
+        raise ValueError(
+            f"{path}: a keypoint lies {off_mm:.0f} mm off the model's landmark: keypoints of another mesh?"
+        )
+    return found
 
 
 def read_keypoints(path: Path, triangles: Int[np.ndarray, "F 3"]) -> Keypoints:

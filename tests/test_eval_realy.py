@@ -17,7 +17,7 @@ from eval.point_to_plane import surface_normals
 from eval.protocol import Found, Prediction, Record
 from eval.realy import Realy, find_photos, read_scales
 from eval.realy_errors import REGIONS, RegionMesh, global_alignment, merged, region_errors, regional_alignment
-from eval.realy_keypoints import place_keypoints, read_keypoints
+from eval.realy_keypoints import keypoints_of, place_keypoints, read_keypoints
 from eval.realy_run import face_of_prediction, run_realy, summarise
 from face3d.morphable import MorphableModel
 from tests.mini_florence import Knows, a_move, toy_face, write_obj
@@ -140,6 +140,17 @@ def test_published_keypoint_files_are_read(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(ValueError, match="FACE3D.txt"):
             read_keypoints(path, keypoints.triangles)
+
+
+def test_keypoints_of_another_mesh_are_refused(folder: Path, tmp_path: Path) -> None:
+    keypoints, path = toy_keypoints(), tmp_path / "other.txt"
+    rows = [[int(index), *weights[:2].tolist()] for index, weights in zip(*keypoints[1:], strict=True)]
+    path.write_text(json.dumps(rows))
+    data = Realy(folder)
+    np.testing.assert_array_equal(keypoints_of(KnowsPosed.model, path, data).triangle, keypoints.triangle)
+    path.write_text(json.dumps([[len(keypoints.triangles) - 1 - row[0], *row[1:]] for row in rows]))
+    with pytest.raises(ValueError, match="other.txt: a keypoint lies .* another mesh"):
+        keypoints_of(KnowsPosed.model, path, data)
 
 
 def test_figures_are_the_published_ones() -> None:
