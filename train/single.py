@@ -84,7 +84,7 @@ class SingleTask:
         morphable = MorphableModel.load(self.model_path)
         self.model = networks_of(config, inputs.weights, morphable)
         self.crop_size = self.model.crop_size
-        self.supervisor = Supervisor(morphable, self.model.map_size).to(device)
+        self.supervisor = Supervisor(morphable, (self.model.map_size + 1) // 2).to(device)  # every second texel
         self.prior = morphable.expression_std.to(device)
         self.held_out: Batch | None = None
 
