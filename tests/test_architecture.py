@@ -39,6 +39,7 @@ LAYERS = (
             "shading",
             "losses*",
             "census*",
+            "consistency",
             "metrics",
         ),
         *("smoothing", "tracking"),

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from face3d.consistency import swap_all
 from face3d.losses import flow_consistency, semantic_consistency
 from face3d.morphable import MorphableModel
 from tests.test_texture_swap import SIZE, photo, posed
-from train.objective import ConsistencyWeights, consistency_losses, swap_all
+from train.objective import ConsistencyWeights, consistency_losses
 
 PICTURES_ONLY = ConsistencyWeights(flow=0.0, semantic=0.0)
 
@@ -111,11 +112,6 @@ def test_a_weight_without_its_network_is_refused(model: MorphableModel) -> None:
     pairs = swap_all(*scene(model, 20.0), model.triangles)
     with pytest.raises(ValueError, match="set for flow and semantic"):
         consistency_losses(pairs, ConsistencyWeights())
-
-
-def test_one_frame_is_refused(model: MorphableModel) -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        swap_all(torch.rand(1, 1, 3, *SIZE), posed(model, 0.0)[:, None], model.triangles)
 
 
 def test_flow_and_semantics_by_hand() -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from face3d.checkpoint import load_weights
+from face3d.consistency import SwappedPairs, counted_triangles, swap_all
 from face3d.losses import coefficient_prior, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
 from face3d.morphable import MorphableModel
@@ -27,15 +28,13 @@ from face3d.networks_file import is_unguided
 from face3d.optical_flow import load_flow_network
 from face3d.parse import FaceParser
 from train.config import Inputs, OptimiserConfig, TrainConfig
-from train.objective import ConsistencyWeights, Flow, Parser, SwappedPairs, consistency_losses, swap_all
+from train.objective import ConsistencyWeights, Flow, Parser, consistency_losses
 from train.people_batches import PeopleBatches, held_out_people
 from train.people_networks import PeopleNetworks, PersonEstimate
 from train.pgn import EMBEDDED_MODEL
 from train.single import SingleTask, SingleTrainConfig
 from train.task import Batch, BatchSource
 from train.unguided_networks import UnguidedPeople
-
-NOT_COMPARED = ("inner_mouth", "ears", "neck")  # regions that move by themselves, or are hidden by hair and collars
 
 
 @dataclass(frozen=True)
@@ -168,15 +167,6 @@ class MultiTask:
     def describe(self) -> dict[str, Any]:
         """The networks' configurations, as stage single."""
         return self.model.describe()
-
-
-def counted_triangles(model: MorphableModel) -> Tensor:
-    """(F,) bool: the triangles whose skin is compared between frames: none of NOT_COMPARED, where that is known."""
-    if model.vertex_region is None:
-        return torch.ones(len(model.triangles), dtype=torch.bool)
-    names = list(model.region_names)
-    left_out = torch.tensor([names.index(name) for name in NOT_COMPARED if name in names], dtype=torch.long)
-    return ~torch.isin(model.vertex_region.long(), left_out)[model.triangles.long()].any(1)
 
 
 def by_stage(paths: tuple[Path, ...]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What several frames of one person must agree on: each frame redrawn with the skin of every other looks like itself.
+"""The losses between several frames of one person, redrawn with the skin of each other (`face3d.consistency`).
 
 Liu et al., "Unsupervised 3D face reconstruction with pose guidance" (ACCV 2020): photometric consistency on census
 transformed pictures (L_p, or on plain colours, L_p-), flow consistency (L_f) and semantic consistency (L_s), over all
@@ -8,15 +8,14 @@ expression and pose.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from face3d.consistency import SwappedPairs
 from face3d.losses import flow_consistency, semantic_consistency
 from face3d.losses_flow import census_loss, rgb_loss
-from face3d.texture_swap import View, look, ordered_pairs, swap_texture
 
 Flow = Callable[[Float[Tensor, "N 2 3 H W"]], Float[Tensor, "N 2 H W"]]
 """Two pictures -> flow in pixels from the first to the second."""
@@ -33,33 +32,6 @@ class ConsistencyWeights:
     rgb: float = 0.0
     flow: float = 0.1  # a pixel of flow
     semantic: float = 1.0
-
-
-class SwappedPairs(NamedTuple):
-    """All ordered pairs of K frames of B people, pair after pair: N = K (K - 1) B."""
-
-    frame: Float[Tensor, "N 3 H W"]
-    swapped: Float[Tensor, "N 3 H W"]
-    mask: Bool[Tensor, "N H W"]
-
-
-def swap_all(
-    frames: Float[Tensor, "B K 3 H W"],
-    vertices_px: Float[Tensor, "B K V 3"],
-    triangles: Int[Tensor, "F 3"],
-    counted: Bool[Tensor, " F"] | None = None,
-) -> SwappedPairs:
-    """Every frame redrawn with the skin of every other; pixels in [0, 1], vertices in the frames' pixels and depth.
-
-    Each frame is rasterised once. `counted` are the triangles of the masks. ValueError for less than two frames."""
-    count = frames.shape[1]
-    if count < 2:
-        raise ValueError(f"got {count} frame a person; consistency needs at least 2")
-    size_hw = (frames.shape[-2], frames.shape[-1])
-    views: list[View] = [look(vertices_px[:, k], triangles, size_hw) for k in range(count)]
-    found = [swap_texture(frames[:, j], views[i], views[j], triangles, counted) for i, j in ordered_pairs(count)]
-    own = torch.cat([frames[:, i] for i, _ in ordered_pairs(count)])
-    return SwappedPairs(own, torch.cat([pair.image for pair in found]), torch.cat([pair.mask for pair in found]))
 
 
 def consistency_losses(
