@@ -107,6 +107,7 @@ def test_encoders_start_as_that_of_a_pgn_or_all_goes_on(inputs: Inputs, guided: 
     model = SingleTask(SINGLE, replace(inputs, weights=(guided,)), CPU).model
     assert isinstance(model, UnguidedViews)
     encoder = {n: v for n, v in load_weights(guided)[0].items() if n.startswith("pgn.encoder.")}
+    assert encoder
     for name, value in encoder.items():
         for part in (model.pose_regressor, model.regressor):
             got = part.encoder.state_dict()[name.removeprefix("pgn.encoder.")]

@@ -3,8 +3,6 @@
 `--extra` names a folder of photos (`python -m train.prepare photos`), of which views are drawn while training, or
 folders of ready views (`turned`, `synthetic`); `--extra MODEL.npz` names another morphable model than the embedded one.
 `--weights` of stage pgn or single: training starts from there.
-
-A head that regresses the shape goes along, so that the encoder keeps what stage `single` will need; then it is dropped.
 """
 
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from face3d.checkpoint import load_weights
 from face3d.losses import gaussian_nll, point_distance
@@ -30,7 +28,6 @@ from train.task import Batch, BatchSource
 
 EMBEDDED_MODEL = Path("face3d/assets/face3d_model.npz")
 VALIDATION_VIEWS = 600
-HEAD_WIDTH = 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class PgnTrainConfig(TrainConfig):
     landmark_weight: float = 1.0
     map_weight: float = 0.5
     likelihood_weight: float = 0.1
-    shape_weight: float = 0.02  # per millimetre, of the head that is dropped
     map_shape_weight: float = 0.02  # per millimetre, of the map with its pose taken out
     depth_weight: float = 0.5  # of depth against x and y
 
@@ -78,6 +74,8 @@ def pgn_state(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is of stage {meta.get('stage')!r}: expected weights of stage 'pgn' or 'single'")
     if "pgn" not in meta.get("network", {}):
         raise ValueError(f"{path} holds no PGN, its pose is regressed: expected weights of stage 'pgn'")
+    if meta["stage"] == "pgn":
+        return state
     return {name.removeprefix("pgn."): value for name, value in state.items() if name.startswith("pgn.")}
 
 
@@ -87,23 +85,6 @@ def start(pgn: Pgn, state: dict[str, Tensor]) -> None:
         fresh = {name: value for name, value in pgn.state_dict().items() if name.startswith("refiner.")}
         state = {**state, **fresh}
     pgn.load_state_dict(state)
-
-
-class GuidedPgn(nn.Module):
-    """The PGN and the head that regresses identity and expression from the encoder's pooled features."""
-
-    def __init__(self, pgn: Pgn, coefficients: int) -> None:
-        super().__init__()
-        self.pgn = pgn
-        out = nn.Linear(HEAD_WIDTH, coefficients)
-        nn.init.zeros_(out.weight)
-        nn.init.zeros_(out.bias)
-        self.head = nn.Sequential(nn.Linear(pgn.encoder.channels[-1], HEAD_WIDTH), nn.Hardswish(), out)
-
-    def forward(self, crops: Float[Tensor, "B 3 S S"]) -> tuple[PositionMap, Float[Tensor, "B C"]]:
-        """Position maps and coefficients, identity first."""
-        maps, features = self.pgn(crops)
-        return maps, self.head(features.stride32.mean((2, 3))).float()
 
 
 class PgnTask:
@@ -117,8 +98,7 @@ class PgnTask:
         pgn = Pgn(config.network, mean_map(morphable, size), landmark_uv(morphable))
         if inputs.weights:
             start(pgn, pgn_state(inputs.weights[0]))
-        self.identities = morphable.identity_count
-        self.model = GuidedPgn(pgn, morphable.identity_count + morphable.expression_count)
+        self.model = pgn
         self.supervisor = Supervisor(morphable, size).to(device)
         self.device = device
         self.held_out: Batch | None = None
@@ -132,35 +112,29 @@ class PgnTask:
         """Distances of landmarks and texels, and the likelihood of the texels, in units of half the crop."""
         half = self.config.network.crop_size / 2
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
-        maps, coefficients = model(crops)
+        maps, _ = model(crops)
         target = self.supervisor(batch, self.config.network.crop_size)
         solid = (~batch["flat"]).float()[:, None]  # 2D pseudo-labels teach x and y of the landmarks only
         axes = torch.tensor([1.0, 1.0, self.config.depth_weight], device=crops.device) / half
         scale = torch.cat([axes[:2].expand(len(crops), -1), axes[2] * solid], dim=1)[:, None]
         ones = torch.ones(len(crops), target.landmarks_px.shape[1], device=crops.device)
-        found = self.model.pgn.read(maps.position_px).transpose(1, 2)
+        found = self.model.read(maps.position_px).transpose(1, 2)
         landmark = point_distance(found * scale, target.landmarks_px * scale, ones).mean()
         texels = maps.position_px.flatten(2).transpose(1, 2) * scale
         goal = target.map_px.flatten(2).transpose(1, 2) * scale
         weight = self.supervisor.texel_weight * solid
         texel = point_distance(texels, goal, weight).mean()
         likelihood = gaussian_nll(texels, goal, maps.log_variance.flatten(1), weight).mean()
-        shape = (self._shape_distance_mm(coefficients, batch) * solid[:, 0]).mean()
-        map_shape = (self._map_shape_distance_mm(maps, batch) * solid[:, 0]).mean()
+        shape = (self._shape_distance_mm(maps, batch) * solid[:, 0]).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.map_weight * texel + config.likelihood_weight * likelihood
-        loss = loss + config.shape_weight * shape + config.map_shape_weight * map_shape
+        loss = loss + config.map_shape_weight * shape
         parts = {"landmark": landmark, "texel": texel, "likelihood": likelihood}
-        return {"loss": loss, **parts, "shape_mm": shape, "map_shape_mm": map_shape}
+        return {"loss": loss, **parts, "shape_mm": shape}
 
-    def _map_shape_distance_mm(self, maps: PositionMap, batch: Batch) -> Float[Tensor, " B"]:
-        points_px = torch.cat([maps.position_px.flatten(2), self.model.pgn.read(maps.position_px)], 2).transpose(1, 2)
+    def _shape_distance_mm(self, maps: PositionMap, batch: Batch) -> Float[Tensor, " B"]:
+        points_px = torch.cat([maps.position_px.flatten(2), self.model.read(maps.position_px)], 2).transpose(1, 2)
         return self.supervisor.shape_distance_mm(points_px, self.supervisor.true_shapes_mm(batch))
-
-    def _shape_distance_mm(self, coefficients: Tensor, batch: Batch) -> Float[Tensor, " B"]:
-        identity, expression = coefficients[:, : self.identities], coefficients[:, self.identities :]
-        found = self.supervisor.shapes_mm(identity, expression)
-        return self.supervisor.shape_distance_mm(found, self.supervisor.true_shapes_mm(batch))
 
     def _validation(self) -> Batch:
         if self.held_out is None:
@@ -168,28 +142,27 @@ class PgnTask:
             self.held_out = {name: value.to(self.device) for name, value in held_out.items()}
         return self.held_out
 
-    def validate(self, model: GuidedPgn) -> Mapping[str, float]:
+    def validate(self, model: Pgn) -> Mapping[str, float]:
         """Landmark error in % of the face's size on held-out people, in three bins of yaw."""
         batch = self._validation()
         target = self.supervisor(batch, self.config.network.crop_size)
         chunks = batch["crop"].float().div(255).split(100)
-        maps, coefficients = zip(*(model(chunk) for chunk in chunks), strict=True)
+        maps = [model(chunk)[0] for chunk in chunks]
         whole = PositionMap(torch.cat([m.position_px for m in maps]), torch.cat([m.log_variance for m in maps]))
-        found = model.pgn.landmarks(whole)[0]
-        shape_mm = self._shape_distance_mm(torch.cat(coefficients), batch)
-        map_shape_mm = self._map_shape_distance_mm(whole, batch)
+        found = model.landmarks(whole)[0]
+        shape_mm = self._shape_distance_mm(whole, batch)
         error = 100 * (found - target.landmarks_px)[..., :2].norm(dim=-1).mean(1) / target.size_px
         facing = batch["rotation"][:, :, 2]
         yaw = torch.rad2deg(torch.atan2(facing[:, 0], -facing[:, 2])).abs()
         bins = {"frontal": yaw <= 30, "half": (yaw > 30) & (yaw <= 60), "profile": yaw > 60}
-        figures = {"nme": error.mean(), "shape_mm": shape_mm.mean(), "map_shape_mm": map_shape_mm.mean()}
+        figures = {"nme": error.mean(), "shape_mm": shape_mm.mean()}
         figures = {name: float(value) for name, value in figures.items()}
         return {**figures, **{name: float(error[rows].mean()) for name, rows in bins.items()}}
 
-    def pictures(self, model: GuidedPgn) -> Mapping[str, np.ndarray]:
+    def pictures(self, model: Pgn) -> Mapping[str, np.ndarray]:
         """Held-out crops with the landmarks found."""
         crops = self._validation()["crop"][:24]
-        points = model.pgn.landmarks(model(crops.float().div(255))[0])[0].cpu().numpy()
+        points = model.landmarks(model(crops.float().div(255))[0])[0].cpu().numpy()
         tiles = []
         for crop, marks in zip(crops.permute(0, 2, 3, 1).cpu().numpy(), points, strict=True):
             tile = np.ascontiguousarray(crop)
