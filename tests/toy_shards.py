@@ -16,8 +16,9 @@ from train.profiling import view_of
 SIZE = 96
 
 
-def write_shards(folder: Path, model: MorphableModel, people: int = 4, frames: int = 3) -> Path:
-    """Noise pictures of frontal faces in the layout of `train.prepare people`; every second person is held out."""
+def write_shards(folder: Path, model: MorphableModel, people: int = 4, frames: int = 3, photo_people: int = 0) -> Path:
+    """Noise pictures of frontal faces in the layout of `train.prepare people`; every second person is held out, the
+    last `photo_people` come with photos, the others with a video each."""
     rng = np.random.default_rng(0)
     landmarks_mm = model.landmarks_of(model.mean[None])[0].numpy()
     pose = view_of(landmarks_mm, FRONTAL, SIZE)
@@ -31,6 +32,7 @@ def write_shards(folder: Path, model: MorphableModel, people: int = 4, frames: i
             ]
             description = {"format": FORMAT, "version": VERSION, "person": f"p{person}", "frames": told}
             description["held_out"] = person % 2 == 1
+            description["source"] = "photos:photos" if person >= people - photo_people else "video:v"
             pictures = rng.integers(0, 255, (frames, SIZE, SIZE, 3), np.uint8)
             files = {f"f{at:03d}.jpg": cv2.imencode(".jpg", p)[1].tobytes() for at, p in enumerate(pictures)}
             for name, content in {"json": json.dumps(description).encode(), **files}.items():

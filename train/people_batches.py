@@ -17,10 +17,13 @@ from webdataset.utils import pytorch_worker_info
 
 from face3d.image import crop_transform, square_around, transform_points, warp
 from face3d.reconstruct import CROP_FACTOR
+from train.people_pool import HeldTrack, TrackPool
 from train.people_shards import FORMAT, SHARD, VERSION
 from train.task import Batch
 
 log = logging.getLogger(__name__)
+PHOTO_SHARE = 0.5
+SHARDS_LOOKED_AT = 16  # for held-out people of both kinds, where there are enough of one
 
 
 class Jitter(NamedTuple):
@@ -38,9 +41,8 @@ STILL = Jitter(0, 0, 0, 0, 0)
 
 
 class Shown(NamedTuple):
-    """K frames of one track: JPEGs, landmarks in their pixels, confidences, and whose they are."""
+    """K frames of one track: JPEGs, landmarks in their pixels, confidences."""
 
-    person: str
     jpegs: list[bytes]
     landmarks_px: Float[np.ndarray, "K 68 3"]
     confidence: Float[np.ndarray, "K 68"]
@@ -52,7 +54,8 @@ class PeopleBatches:
 
     A sample is K frames of one track, or photos of one person. Two of them are `least_yaw_gap_deg` apart or more where
     the track has such, else as far as it has. Landmarks are in the crops' pixels, the third column depth in pixels.
-    Shards are shared out to the processes and their workers; where there are fewer of them, each reads all."""
+    Of the samples `photo_share` are people with photos, the others videos, where both are there. Shards are shared out
+    to the processes and their workers; where there are fewer of them, each reads all."""
 
     folders: tuple[Path, ...]
     frames: int = 2
@@ -61,21 +64,23 @@ class PeopleBatches:
     least_yaw_gap_deg: float = 10.0
     held_out: bool = False
     jitter: Jitter = Jitter()
-    pool: int = 256  # tracks among which the next one is drawn
+    pool: int = 256  # tracks of each kind among which the next one is drawn
+    photo_share: float = PHOTO_SHARE
 
     def __call__(self, seed: int) -> Iterator[Batch]:
-        """FileNotFoundError: no shards; ValueError: no track of these people has so many frames."""
+        """FileNotFoundError: no shards; ValueError: no track of these people has so many frames, or `photo_share` is
+        no share."""
         rng = np.random.default_rng(seed)
-        shown = self._endless(rng)
-        pool = [next(shown) for _ in range(self.pool)]
+        pool = TrackPool(self._passes(rng), self.pool, self.photo_share)
         while True:
-            samples = []
-            for slot in rng.integers(self.pool, size=self.batch_size):
-                samples.append(crops_of(pool[slot], self.crop_size, self.jitter, rng))
-                pool[slot] = next(shown)
-            yield _stacked(samples)
+            yield _stacked([self._sample(pool.draw(rng), rng) for _ in range(self.batch_size)])
 
-    def _endless(self, rng: np.random.Generator) -> Iterator[Shown]:
+    def _sample(self, track: HeldTrack, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        shown = shown_frames(track, self.frames, self.least_yaw_gap_deg, rng)
+        return crops_of(shown, self.crop_size, self.jitter, rng)
+
+    def _passes(self, rng: np.random.Generator) -> Iterator[HeldTrack | None]:
+        """All tracks that fit, again and again in other orders of the shards; None after each pass."""
         shards = shards_in(self.folders)
         rank, ranks, worker, workers = pytorch_worker_info()
         part, parts = rank * workers + worker, ranks * workers
@@ -86,32 +91,53 @@ class PeopleBatches:
                 for description, jpegs in read_samples(mine[index]):
                     if description["held_out"] == self.held_out and len(jpegs) >= self.frames:
                         some = True
-                        yield shown_frames(description, jpegs, self.frames, self.least_yaw_gap_deg, rng)
+                        yield held_track(description, jpegs)
             if not some:
                 kind = "held-out people" if self.held_out else "people to train on"
                 raise ValueError(
                     f"no track of {kind} with {self.frames} frames or more in {[str(s) for s in mine[:4]]}"
                 )
+            yield None
 
 
 def held_out_people(
-    folders: Sequence[Path], frames: int, crop_size: int, count: int, least_yaw_gap_deg: float = 10.0
+    folders: Sequence[Path],
+    frames: int,
+    crop_size: int,
+    count: int,
+    least_yaw_gap_deg: float = 10.0,
+    photo_share: float = PHOTO_SHARE,
 ) -> Batch:
-    """A batch as of `PeopleBatches`, always the same one, not jittered: up to `count` held-out people, one track each.
+    """A batch as of `PeopleBatches`, always the same one, not jittered: up to `count` held-out people, one track each,
+    people with photos after those of videos.
 
     FileNotFoundError: no shards; ValueError: none of the people is held out and has so many frames."""
-    rng = np.random.default_rng(0)
-    people: dict[str, Shown] = {}
-    for shard in shards_in(folders):
-        for description, jpegs in read_samples(shard):
-            fits = description["held_out"] and len(jpegs) >= frames and description["person"] not in people
-            if fits and len(people) < count:
-                people[description["person"]] = shown_frames(description, jpegs, frames, least_yaw_gap_deg, rng)
-        if len(people) >= count:
-            break
-    if not people:
+    photos, videos = _held_out_tracks(shards_in(folders), frames, count, photo_share)
+    if not photos and not videos:
         raise ValueError(f"no held-out person with {frames} frames or more in {[str(f) for f in folders]}")
-    return _stacked([crops_of(shown, crop_size, STILL, rng) for shown in people.values()])
+    taken = min(len(photos), max(round(count * photo_share), count - len(videos)))
+    rng = np.random.default_rng(0)
+    chosen = [*videos[: count - taken], *photos[:taken]]
+    shown = [shown_frames(track, frames, least_yaw_gap_deg, rng) for track in chosen]
+    return _stacked([crops_of(one, crop_size, STILL, rng) for one in shown])
+
+
+def _held_out_tracks(
+    shards: Sequence[Path], frames: int, count: int, photo_share: float
+) -> tuple[list[HeldTrack], list[HeldTrack]]:
+    """Up to `count` people with photos, and as many of videos, each person once; not all shards are read where there
+    are enough."""
+    people: dict[bool, dict[str, HeldTrack]] = {True: {}, False: {}}
+    wanted = {True: round(count * photo_share), False: count - round(count * photo_share)}
+    for number, shard in enumerate(shards, 1):
+        for description, jpegs in read_samples(shard):
+            known, person = people[of_photos(description)], description["person"]
+            if description["held_out"] and len(jpegs) >= frames and person not in known and len(known) < count:
+                known[person] = held_track(description, jpegs)
+        enough = all(len(people[kind]) >= wanted[kind] for kind in people)
+        if enough or (number >= SHARDS_LOOKED_AT and sum(map(len, people.values())) >= count):
+            break
+    return list(people[True].values()), list(people[False].values())
 
 
 def shards_in(folders: Sequence[Path]) -> list[Path]:
@@ -151,15 +177,24 @@ def read_samples(shard: Path) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
                 log.warning("%s: %s lacks frames and is passed over", shard, sample["__key__"])
 
 
-def shown_frames(
-    description: dict[str, Any], jpegs: list[bytes], count: int, least_yaw_gap_deg: float, rng: np.random.Generator
-) -> Shown:
-    """`count` frames of a track, two of them turned apart."""
+def of_photos(description: dict[str, Any]) -> bool:
+    """Whether a track is photos of a person, rather than of a video."""
+    return str(description.get("source", "")).startswith("photos:")
+
+
+def held_track(description: dict[str, Any], jpegs: list[bytes]) -> HeldTrack:
+    """A sample as it waits to be drawn."""
     frames = description["frames"]
-    rows = turned_apart(np.array([frame["yaw_deg"] for frame in frames]), count, least_yaw_gap_deg, rng)
-    landmarks = np.array([frames[row]["landmarks_px"] for row in rows], np.float32)
-    confidence = np.array([frames[row]["confidence"] for row in rows], np.float32)
-    return Shown(description["person"], [jpegs[row] for row in rows], landmarks, confidence)
+    landmarks_px, confidence, yaw_deg = (
+        np.array([frame[name] for frame in frames], np.float32) for name in ("landmarks_px", "confidence", "yaw_deg")
+    )
+    return HeldTrack(description["person"], of_photos(description), jpegs, landmarks_px, confidence, yaw_deg)
+
+
+def shown_frames(track: HeldTrack, count: int, least_yaw_gap_deg: float, rng: np.random.Generator) -> Shown:
+    """`count` frames of a track, two of them turned apart."""
+    rows = turned_apart(track.yaw_deg, count, least_yaw_gap_deg, rng)
+    return Shown([track.jpegs[row] for row in rows], track.landmarks_px[rows], track.confidence[rows])
 
 
 def turned_apart(
