@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench results clean
 
 demo: .venv/.installed
 	$(BIN)/face3d demo -o out/demo
@@ -17,6 +17,35 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks
+
+# What the README's table shows, measured with the embedded files and written into it: docs/evaluation.md.
+# FACES and PAIRS are folders of `python -m train.prepare flow`; the rows of one that is not given stay as they are.
+DATA ?= $(or $(FACE3D_DATA),../shared/data)
+RUNS := out/results
+EVAL := $(BIN)/python -m eval
+
+results: .venv/.installed
+	rm -rf $(RUNS)
+	$(EVAL) aflw2000 --data $(DATA) --json $(RUNS)/aflw2000_gt.json
+	$(EVAL) aflw2000 --data $(DATA) --crop detector --json $(RUNS)/aflw2000_detector.json
+	$(EVAL) shape --data $(DATA) --json $(RUNS)/shape.json
+	$(EVAL) clips-shape --data $(DATA) --json $(RUNS)/clips_shape.json
+	$(EVAL) model --data $(DATA) --json $(RUNS)/model.json
+	$(EVAL) dlib --data $(DATA) --json $(RUNS)/dlib.json
+	$(EVAL) identity --data $(DATA) --json $(RUNS)/identity.json
+	for method in face3d dis; do \
+	  for layout in chairs sintel middlebury; do \
+	    $(EVAL) flow --data $(DATA) --layout $$layout --method $$method --json $(RUNS)/flow_$${layout}_$$method.json || exit 1; \
+	  done; \
+	  if [ -n "$(FACES)" ]; then \
+	    $(EVAL) flow --data $(FACES) --layout generated --method $$method --json $(RUNS)/flow_generated_$$method.json || exit 1; \
+	  fi; \
+	  if [ -n "$(PAIRS)" ]; then \
+	    $(EVAL) clips --data $(PAIRS) --method $$method --json $(RUNS)/clips_$$method.json || exit 1; \
+	  fi; \
+	done
+	$(EVAL) results $(RUNS)/*.json --store docs/results
+	$(EVAL) results docs/results/*.json --readme README.md
 
 clean:
 	rm -rf .venv out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

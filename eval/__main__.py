@@ -10,6 +10,7 @@ from eval.cli_aflw2000 import aflw2000, aflw2000_labels
 from eval.cli_now import now
 from eval.cli_realy import realy
 from eval.cli_report import report
+from eval.cli_results import results
 from eval.cli_shape import shape
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ app.command()(shape)
 app.command()(now)
 app.command()(report)
 app.command()(realy)
+app.command()(results)
 
 
 def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Face3d":

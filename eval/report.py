@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 import face3d
+from eval.command_line import recorded_command
 from eval.protocol import Run
 from face3d.io import replace_files
 
 FORMAT = "face3d-eval-1"
+EXPECTED = f"expected what `python -m eval BENCHMARK --json FILE` writes (format {FORMAT})"
 _LEARNED = (".npz", ".safetensors")
 _PACKAGES = ("face3d", "torch", "numpy", "scipy", "opencv-python-headless", "numba", "trimesh")
 
@@ -77,9 +79,23 @@ def run_as_dict(run: Run) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` with format and environment; NaN becomes null. The file appears complete or not at all."""
-    whole = {"format": FORMAT, "environment": environment(), **content}
+    """Write `content` with format, command and environment, NaN as null. The file appears complete or not at all."""
+    whole = {"format": FORMAT, "command": recorded_command(), "environment": environment(), **content}
     replace_files({path: (json.dumps(_plain(whole), indent=1, allow_nan=False) + "\n").encode()})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. FileNotFoundError, ValueError: they name the file, and say what was expected."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: {EXPECTED}")
+    try:
+        whole = json.loads(path.read_bytes())
+    except ValueError as error:  # also of text that is not UTF-8
+        raise ValueError(f"{path} is not JSON ({error}): {EXPECTED}") from error
+    if not isinstance(whole, dict) or whole.get("format") != FORMAT:
+        got = repr(whole.get("format")) if isinstance(whole, dict) else type(whole).__name__
+        raise ValueError(f"{path} has format {got}: {EXPECTED}")
+    return whole
 
 
 def _plain(value: Any) -> Any:

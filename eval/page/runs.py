@@ -1,14 +1,12 @@
 """The JSON of `python -m eval BENCHMARK --json F` read back: every run in it, checked, whatever the benchmark."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.report import FORMAT
+from eval.report import EXPECTED, read_json
 
-_EXPECTED = f"expected what `python -m eval BENCHMARK --json FILE` writes (format {FORMAT})"
 _COUNTS = ("samples_in_all", "pairs_in_all")
 _FLOOR = "floor"
 
@@ -62,20 +60,12 @@ class PageFile(NamedTuple):
 
 def read_page_file(path: Path) -> PageFile:
     """All runs of one JSON. FileNotFoundError, ValueError: they name the file, and say what was expected."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path}: {_EXPECTED}")
+    whole = read_json(path)
     content = path.read_bytes()
-    try:
-        whole = json.loads(content)
-    except ValueError as error:  # also of text that is not UTF-8
-        raise ValueError(f"{path} is not JSON ({error}): {_EXPECTED}") from error
-    if not isinstance(whole, dict) or whole.get("format") != FORMAT:
-        got = repr(whole.get("format")) if isinstance(whole, dict) else type(whole).__name__
-        raise ValueError(f"{path} has format {got}: {_EXPECTED}")
     reader = _Reader(path)
     runs = reader.runs(whole)
     if not runs:
-        raise ValueError(f"{path} holds no run with a summary: {_EXPECTED}")
+        raise ValueError(f"{path} holds no run with a summary: {EXPECTED}")
     weights = {name: str(value) for name, value in reader.table(whole, "weights").items()}
     return PageFile(path, hashlib.sha256(content).hexdigest(), reader.table(whole, "environment"), weights, runs)
 
@@ -87,7 +77,7 @@ class _Reader:
         self.path = path
 
     def fail(self, name: str, expected: str) -> ValueError:
-        return ValueError(f"{self.path}: {name} is not {expected}; {_EXPECTED}")
+        return ValueError(f"{self.path}: {name} is not {expected}; {EXPECTED}")
 
     def table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
         value = content.get(name, {})
