@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -18,10 +19,11 @@ from face3d.networks.regressor import RegressorConfig
 from face3d.reconstruct import FaceNetworks, build_regressor
 from tests.flow_weights import THREE, TINY, write_flow_weights
 from tests.toy_shards import write_shards
-from tests.toy_views import toy_model
+from tests.toy_views import toy_model, toy_photos
 from train import ablation
 from train.__main__ import run
 from train.config import Inputs, RunOptions
+from train.mixed_batches import PeopleAndViews, views_of
 from train.multi import CONFIGS, MultiTask, MultiTrainConfig, by_stage
 from train.objective import ConsistencyWeights
 from train.people_batches import PeopleBatches
@@ -56,6 +58,25 @@ def batch_of(task: MultiTask) -> dict[str, Tensor]:
     source = task.train_data()
     assert isinstance(source, PeopleBatches)
     return next(source(0))
+
+
+@pytest.fixture(scope="module")
+def with_views(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Photos beside the shards, of which views are drawn."""
+    photos = toy_photos(tmp_path_factory.mktemp("views"), MorphableModel.load(inputs.extra[0]).arrays())
+    return replace(inputs, extra=(*inputs.extra, photos))
+
+
+@pytest.fixture(scope="module")
+def with_networks(inputs: Inputs) -> Inputs:
+    """Weights of random flow and parser networks too."""
+    torch.manual_seed(0)
+    parser = ParserNetwork(ParserConfig((8, 8, 8, 8), 64))
+    torch.nn.init.normal_(parser.predict.weight, 0, 1.0)
+    meta = {"stage": "parser", "network": {"config": asdict(parser.config)}}
+    save_weights(inputs.data_dir / "parser.safetensors", parser.state_dict(), meta)
+    flow = write_flow_weights(inputs.data_dir / "flow.safetensors", TINY)
+    return replace(inputs, weights=(*inputs.weights, flow, inputs.data_dir / "parser.safetensors"))
 
 
 def test_frames_share_an_identity_and_keep_their_expressions(inputs: Inputs) -> None:
@@ -101,16 +122,9 @@ def test_frames_of_a_person_come_to_agree(inputs: Inputs) -> None:
     assert 0 < figures[-1] < 0.7 * figures[0]
 
 
-def test_flow_and_parser_reach_the_regressors(inputs: Inputs, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    parser = ParserNetwork(ParserConfig((8, 8, 8, 8), 64))
-    torch.nn.init.normal_(parser.predict.weight, 0, 1.0)
-    meta = {"stage": "parser", "network": {"config": asdict(parser.config)}}
-    save_weights(tmp_path / "parser.safetensors", parser.state_dict(), meta)
-    flow = write_flow_weights(tmp_path / "flow.safetensors", TINY)
+def test_flow_and_parser_reach_the_regressors(with_networks: Inputs) -> None:
     config = replace(CONFIG, consistency=ConsistencyWeights(census=0.0, flow=1.0, semantic=1.0))
-    everything = replace(inputs, weights=(*inputs.weights, flow, tmp_path / "parser.safetensors"))
-    task = MultiTask(config, everything, CPU)
+    task = MultiTask(config, with_networks, CPU)
     batch = batch_of(task)
     for name in ("flow", "semantic"):
         task.model.zero_grad()
@@ -120,7 +134,60 @@ def test_flow_and_parser_reach_the_regressors(inputs: Inputs, tmp_path: Path) ->
         assert task.model.regressor.out.weight.grad is not None and task.model.regressor.out.weight.grad.abs().sum() > 0
 
 
-def test_the_stage_ends_in_weights_that_reconstruct(inputs: Inputs, tmp_path: Path) -> None:
+def test_views_come_beside_the_people_where_there_are_photos(inputs: Inputs, with_views: Inputs) -> None:
+    config = replace(CONFIG, views_batch=5, views_weight=0.5)
+    task = MultiTask(config, with_views, CPU)
+    source = task.train_data()
+    assert isinstance(source, PeopleAndViews)
+    batch = next(source(0))
+    assert len(batch["frames"]) == 3 and len(views_of(batch)["crop"]) == 5
+    losses = task.train_step(task.model, batch, 0.0)
+    assert task.views is not None
+    alone = task.views.train_step(task.views.model.eval(), views_of(batch), 0.0)  # the same networks, by stage single
+    torch.testing.assert_close(losses["views"], 0.5 * alone["loss"], rtol=1e-3, atol=1e-4)
+    terms = ("census", "rgb", "landmark", "prior", "agreement", "views")
+    torch.testing.assert_close(losses["loss"], torch.stack([losses[name] for name in terms]).sum())
+    losses["views"].backward()
+    assert task.model.regressor.out.weight.grad is not None and bool(task.model.regressor.out.weight.grad.any())
+    people = {name: values for name, values in batch.items() if name in ("frames", "landmarks_px", "confidence")}
+    torch.testing.assert_close(task.train_step(task.model, people, 0.0)["census"], losses["census"], rtol=1e-3, atol=0)
+    for silent, given in ((replace(config, views_weight=0.0), with_views), (config, inputs)):
+        task = MultiTask(silent, given, CPU)
+        assert "views" not in task.train_step(task.model, batch_of(task), 0.0)
+
+
+def test_the_share_of_photos_reaches_the_batches(inputs: Inputs) -> None:
+    source = MultiTask(replace(CONFIG, photo_share=0.25), inputs, CPU).train_data()
+    assert isinstance(source, PeopleBatches) and source.photo_share == 0.25
+
+
+def test_validation_tells_what_each_term_weighs(with_views: Inputs) -> None:
+    config = replace(CONFIG, views_batch=2)
+    task = MultiTask(config, with_views, CPU)
+    with torch.no_grad():
+        figures = task.validate(task.model.eval())
+        twice = MultiTask(replace(config, landmark_weight=10.0), with_views, CPU)
+        twice.model.load_state_dict(task.model.state_dict())
+        other = twice.validate(twice.model.eval())
+    terms = {name.removeprefix("term/") for name in figures if name.startswith("term/")}
+    assert terms == {"census", "rgb", "landmark", "prior", "agreement", "views"}
+    for name in terms:
+        assert figures[f"term/{name}"] > 0 and figures[f"gradient/{name}"] > 0, name
+        factor = 2.0 if name == "landmark" else 1.0
+        assert other[f"gradient/{name}"] == pytest.approx(factor * figures[f"gradient/{name}"], rel=1e-3)
+    assert not task.model.regressor._forward_hooks and all(p.grad is None for p in task.model.parameters())
+
+
+def test_pictures_show_a_row_a_person(with_networks: Inputs) -> None:
+    for weights, columns in ((PICTURES, 5), (replace(PICTURES, flow=1.0), 6), (ConsistencyWeights(), 8)):
+        task = MultiTask(replace(CONFIG, consistency=weights), with_networks, CPU)
+        picture = task.pictures(task.model.eval())["swapped"]
+        assert picture.dtype == np.uint8 and picture.shape == (2 * 64, columns * 64, 3)
+        shown = task._held_out()["frames"][:, 0].permute(0, 2, 3, 1).flatten(0, 1).numpy()
+        np.testing.assert_array_equal(picture[:, :64], shown)
+
+
+def test_the_stage_ends_in_weights_that_reconstruct(inputs: Inputs, with_views: Inputs, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     weights = run("multi", CONFIG, inputs, RunOptions(tmp_path / "run", steps=2, workers=0, log_steps=1), fabric)
     networks = FaceNetworks.load(weights, MorphableModel.load(inputs.extra[0]))
@@ -128,8 +195,9 @@ def test_the_stage_ends_in_weights_that_reconstruct(inputs: Inputs, tmp_path: Pa
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     figures = next(entry for entry in log if entry["group"] == "valid")
     assert {"census_distance", "landmark_percent", "among_frames", "among_people"} < set(figures)
-    again = MultiTask(CONFIG, replace(inputs, weights=(weights,)), CPU)  # from stage multi too
-    assert isinstance(again.model, PeopleNetworks)
+    again = MultiTask(CONFIG, replace(with_views, weights=(weights,)), CPU)  # from stage multi too
+    assert isinstance(again.model, PeopleNetworks) and again.views is not None
+    assert (tmp_path / "run" / "swapped.png").is_file()
 
 
 def test_what_is_missing_is_said(inputs: Inputs, tmp_path: Path) -> None:

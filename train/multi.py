@@ -2,7 +2,8 @@
 
 Needs `--weights` of stage `single` (what is trained further), of `flow` and of `parser` where their losses have a
 weight, and `--extra` with the shards of `python -m train.prepare people`. A folder of `python -m train.prepare photos`
-among `--extra` adds the errors of stage `single` on held-out views to the figures.
+among `--extra` puts views with exact shapes, and the losses of stage `single`, beside the people of each step, so that
+the regressors do not forget the shape; and it adds the errors of stage `single` on held-out views to the figures.
 
 Weights of stage `single` may be without pose guidance (its `--config regressed_pose`): then the pose of each frame is
 regressed, and its regressor learns too.
@@ -28,26 +29,37 @@ from face3d.networks_file import is_unguided
 from face3d.optical_flow import load_flow_network
 from face3d.parse import FaceParser
 from train.config import Inputs, OptimiserConfig, TrainConfig
+from train.mixed_batches import PeopleAndViews, beside, views_of
 from train.objective import ConsistencyWeights, Flow, Parser, consistency_losses
-from train.people_batches import PeopleBatches, held_out_people
+from train.people_batches import PHOTO_SHARE, PeopleBatches, held_out_people
 from train.people_networks import PeopleNetworks, PersonEstimate
+from train.people_panel import people_panel
 from train.pgn import EMBEDDED_MODEL
 from train.single import SingleTask, SingleTrainConfig
 from train.task import Batch, BatchSource
+from train.term_gradients import gradient_norms, identity_cut
 from train.unguided_networks import UnguidedPeople
+
+PICTURED = 6
+BALANCED_ON = 8  # held-out people on whom the terms of the loss are weighed, with as many views as they have frames
 
 
 @dataclass(frozen=True)
 class MultiTrainConfig(TrainConfig):
-    """Frames a person, and weights of the losses; those between frames are in `consistency`."""
+    """Frames a person, and weights of the losses; those between frames are in `consistency`.
+
+    Weights are balanced by gradients (figures `gradient/...`), not by values: docs/training.md."""
 
     frames: int = 2
     least_yaw_gap_deg: float = 10.0
-    pool: int = 256  # tracks in memory, of which batches are drawn
+    pool: int = 256  # tracks of each kind in memory, of which batches are drawn
+    photo_share: float = PHOTO_SHARE  # of the samples, people with photos; the rest are videos
     consistency: ConsistencyWeights = field(default_factory=ConsistencyWeights)
-    landmark_weight: float = 1.0
-    prior_weight: float = 3e-4  # identity; expression 0.8 of it, as in stage single
-    agreement_weight: float = 0.01  # squared standard deviations by which frames of one person differ in identity
+    landmark_weight: float = 5.0
+    prior_weight: float = 0.03  # identity; expression 0.8 of it. Of the mean; Deng et al. (2019): 3e-4 of a sum over 80
+    agreement_weight: float = 0.3  # squared standard deviations by which frames of one person differ in identity
+    views_weight: float = 0.2  # of stage single's loss on views; without photos among --extra there are none
+    views_batch: int = 16
     validation_people: int = 24
 
 
@@ -87,29 +99,51 @@ class MultiTask:
         started = weights.get("single") or weights["multi"]
         pose = self.model.pose_regressor.config if isinstance(self.model, UnguidedPeople) else None
         inputs = Inputs(Path("."), weights=(started,), extra=(model_path, photos))
-        return SingleTask(SingleTrainConfig(pose_regressor=pose), inputs, self.device)
+        config = SingleTrainConfig(
+            batch_size=self.config.views_batch, regressor=self.model.regressor.config, pose_regressor=pose
+        )
+        return SingleTask(config, inputs, self.device)
 
     def train_data(self) -> BatchSource:
-        """Frames of people, several a person."""
+        """Frames of people, several a person; views beside them where they have a weight."""
         config = self.config
-        return PeopleBatches(
-            self.shards, config.frames, self.crop_size, config.batch_size, config.least_yaw_gap_deg, pool=config.pool
+        people = PeopleBatches(
+            self.shards,
+            config.frames,
+            self.crop_size,
+            config.batch_size,
+            config.least_yaw_gap_deg,
+            pool=config.pool,
+            photo_share=config.photo_share,
         )
+        if self.views is None or not config.views_weight:
+            return people
+        return PeopleAndViews(people, self.views.train_data())
 
     def train_step(self, model: nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
-        """Means of the losses over people and pairs of their frames."""
-        frames = batch["frames"].float().div(255)
-        found: PersonEstimate = model(frames)
+        """Means of the losses over people and pairs of their frames, and over the views."""
+        terms, told = self._terms(model, batch)
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms, **told}
+
+    def _terms(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weighted terms of the loss, and what else is told of a batch."""
+        frames, views, config = batch["frames"].float().div(255), views_of(batch), self.config
+        crops = (views["crop"].float().div(255),) if views else ()
+        estimate = model(frames, *crops)
+        found: PersonEstimate = estimate[0] if views else estimate
         pairs = self._swap(frames, found)
-        losses = consistency_losses(pairs, self.config.consistency, self.flow, self.parser)
-        config = self.config
+        losses = consistency_losses(pairs, config.consistency, self.flow, self.parser)
         losses["landmark"] = config.landmark_weight * self._landmark(found, batch)
         losses["prior"] = config.prior_weight * self._prior(found)
         spread = (found.own_identity - found.own_identity.mean(1, keepdim=True)).square()
         losses["agreement"] = config.agreement_weight * spread.mean((1, 2))
-        means = {name: values.mean() for name, values in losses.items()}
-        shared = pairs.mask.float().mean()
-        return {"loss": torch.stack(list(means.values())).sum(), **means, "shared": shared}
+        terms = {name: values.mean() for name, values in losses.items()}
+        told = {"shared": pairs.mask.float().mean()}
+        if views and self.views is not None:
+            of_views = self.views.losses(estimate[1], views)
+            terms["views"] = config.views_weight * of_views["loss"]
+            told |= {f"views_{name}": of_views[name].detach() for name in ("shape_mm", "neutral_mm")}
+        return terms, told
 
     def _swap(self, frames: Tensor, found: PersonEstimate) -> SwappedPairs:
         return swap_all(frames, found.vertices_px, self.model.model.triangles, self.counted)
@@ -129,14 +163,36 @@ class MultiTask:
 
     def validate(self, model: nn.Module) -> Mapping[str, float]:
         """On unseen people: census distance (0-48) of what frames share, landmarks (% of half a crop), how far their
-        identities differ among frames and among people (standard deviations)."""
-        if self.held_out is None:
-            config = self.config
-            self.held_out = held_out_people(self.shards, config.frames, self.crop_size, config.validation_people)
-        figures = self._people_figures(model, {name: v.to(self.device) for name, v in self.held_out.items()})
+        identities differ among frames and among people (standard deviations). Of each weighted term of the loss, on a
+        few of them: its value, `term/NAME`, and how strongly it pulls at the identity, `gradient/NAME`."""
+        batch = {name: values.to(self.device) for name, values in self._held_out().items()}
+        figures = self._people_figures(model, batch)
         if self.views is not None:
             figures |= self.views.validate(model)
-        return figures
+        few = {name: values[:: -(-len(values) // BALANCED_ON)] for name, values in batch.items()}
+        return figures | self._balance(model, few)
+
+    def _held_out(self) -> Batch:
+        if self.held_out is None:
+            config, size = self.config, self.crop_size
+            self.held_out = held_out_people(
+                self.shards, config.frames, size, config.validation_people, photo_share=config.photo_share
+            )
+        return self.held_out
+
+    def _balance(self, model: nn.Module, batch: Batch) -> dict[str, float]:
+        """Figures `term/NAME` and `gradient/NAME` of a few people and views."""
+        people, views = len(batch["frames"]), 0
+        if self.views is not None and self.config.views_weight:
+            views = self.config.frames * people
+            batch = beside(batch, {name: values[:views] for name, values in self.views.validation_views().items()})
+        assert isinstance(model, PeopleNetworks | UnguidedPeople)
+        with torch.enable_grad(), identity_cut(model.regressor) as identity:
+            terms, _ = self._terms(model, batch)
+            samples = {name: (term, views if name == "views" else people) for name, term in terms.items()}
+            norms = gradient_norms(samples, identity[0])
+        values = {f"term/{name}": float(term.detach()) for name, term in terms.items()}
+        return values | {f"gradient/{name}": norm for name, norm in norms.items()}
 
     def _people_figures(self, model: nn.Module, batch: Batch) -> dict[str, float]:
         frames = batch["frames"].float().div(255)
@@ -154,15 +210,13 @@ class MultiTask:
 
     @torch.no_grad()
     def pictures(self, model: nn.Module) -> Mapping[str, np.ndarray]:
-        """Unseen people: frame, the same with the skin of the other frame, what is compared."""
-        if self.held_out is None:
-            return {}
-        frames = self.held_out["frames"][:6].to(self.device).float().div(255)
-        pairs = self._swap(frames, model(frames))
-        shown = torch.where(pairs.mask[:, None], pairs.swapped, pairs.frame)
-        error = census_distance(pairs.frame, pairs.swapped)[:, None].expand(-1, 3, -1, -1) / 48 * pairs.mask[:, None]
-        rows = torch.cat([pairs.frame, pairs.swapped, shown, error], 3)[: len(frames)]
-        return {"swapped": (255 * rows).byte().permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy()}
+        """A row for each of a few unseen people: what the losses see of two frames (train.people_panel)."""
+        batch = self._held_out()["frames"]
+        frames = batch[:: -(-len(batch) // PICTURED), :2].to(self.device).float().div(255)
+        found: PersonEstimate = model(frames)
+        triangles = self.model.model.triangles
+        pairs = swap_all(frames, found.vertices_px, triangles, self.counted, [(0, 1)])
+        return {"swapped": people_panel(pairs, found.vertices_px[:, 0], triangles, self.flow, self.parser)}
 
     def describe(self) -> dict[str, Any]:
         """The networks' configurations, as stage single."""

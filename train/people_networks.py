@@ -13,6 +13,7 @@ from torch import Tensor
 from face3d.camera import project
 from face3d.morphable import MorphableModel
 from face3d.reconstruct import FaceNetworks
+from train.single_networks import ViewEstimate
 
 
 class PersonEstimate(NamedTuple):
@@ -28,7 +29,8 @@ class PersonEstimate(NamedTuple):
 
 
 class PeopleNetworks(FaceNetworks):
-    """`FaceNetworks` whose forward takes several frames a person. The same weights, by the same names."""
+    """`FaceNetworks` whose forward takes several frames a person, and single views beside them. The same weights, by
+    the same names."""
 
     def train(self, mode: bool = True) -> "PeopleNetworks":
         """As any module's, but the frozen part stays in eval mode, and with it the normalisation of the regressors'
@@ -39,23 +41,37 @@ class PeopleNetworks(FaceNetworks):
         self.regressor.squeeze.eval()
         return self
 
-    def forward(self, frames: Float[Tensor, "B K 3 S S"]) -> PersonEstimate:  # type: ignore[override]
-        """People in crops in [0,1]. The frozen networks run in the precision of the run, the rest in float32."""
+    def forward(  # type: ignore[override]
+        self, frames: Float[Tensor, "B K 3 S S"], views: Float[Tensor, "N 3 S S"] | None = None
+    ) -> PersonEstimate | tuple[PersonEstimate, ViewEstimate]:
+        """People in crops in [0,1], and what is estimated of the views where there are any. The frozen networks run in
+        the precision of the run, the rest in float32."""
         people, count = frames.shape[:2]
-        crops = frames.flatten(0, 1)
+        crops = frames.flatten(0, 1) if views is None else torch.cat([frames.flatten(0, 1), views])
         with torch.no_grad():
             maps, _ = self.pgn(crops)
         with torch.autocast(frames.device.type, enabled=False):
             with torch.no_grad():
                 found_px, deviation_px = self.pgn.landmarks(maps)
                 seen = self.seen(crops, maps, found_px, deviation_px)
-            own, expression = (values.unflatten(0, (people, count)) for values in self.regressor(*seen))
-            confidence = self._confidence(deviation_px).unflatten(0, (people, count))
-            identity, vertices_mm = shared_shape(self.model, own, expression, confidence)
-            landmarks_mm = self.model.landmarks_of(vertices_mm)
-            pose = self.pose(landmarks_mm, found_px, deviation_px)
-            placed = (project(vertices_mm, pose), project(landmarks_mm, pose), found_px)
-        vertices_px, landmarks_px, found_px = (values.unflatten(0, (people, count)) for values in placed)
+            identity, expression = self.regressor(*seen)
+            every = ViewEstimate(identity, expression, found_px, deviation_px)
+            person = self._person(ViewEstimate(*(values[: people * count] for values in every)), people)
+        if views is None:
+            return person
+        return person, ViewEstimate(*(values[people * count :] for values in every))
+
+    def _person(self, found: ViewEstimate, people: int) -> PersonEstimate:
+        """Frames, person after person, with the shape that they share."""
+        own, expression, confidence = (
+            values.unflatten(0, (people, -1))
+            for values in (found.identity, found.expression, self._confidence(found.deviation_px))
+        )
+        identity, vertices_mm = shared_shape(self.model, own, expression, confidence)
+        landmarks_mm = self.model.landmarks_of(vertices_mm)
+        pose = self.pose(landmarks_mm, found.landmarks_px, found.deviation_px)
+        placed = (project(vertices_mm, pose), project(landmarks_mm, pose), found.landmarks_px)
+        vertices_px, landmarks_px, found_px = (values.unflatten(0, (people, -1)) for values in placed)
         return PersonEstimate(own, identity, expression, vertices_px, landmarks_px, found_px, confidence)
 
 

@@ -68,9 +68,9 @@ def split_extra(inputs: Inputs) -> tuple[Path, tuple[Path, ...]]:
 
 
 def pgn_state(path: Path) -> dict[str, Tensor]:
-    """The PGN's part of weights of stage pgn or single. ValueError where they are of another stage, or hold none."""
+    """The PGN's part of weights of stage pgn, single or multi. ValueError: they are of another stage, or hold none."""
     state, meta = load_weights(path)
-    if meta.get("stage") not in ("pgn", "single"):
+    if meta.get("stage") not in ("pgn", "single", "multi"):
         raise ValueError(f"{path} is of stage {meta.get('stage')!r}: expected weights of stage 'pgn' or 'single'")
     if "pgn" not in meta.get("network", {}):
         raise ValueError(f"{path} holds no PGN, its pose is regressed: expected weights of stage 'pgn'")

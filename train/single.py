@@ -96,7 +96,10 @@ class SingleTask:
     def train_step(self, model: torch.nn.Module, batch: Batch, progress: float) -> Mapping[str, Tensor]:
         """Landmark loss of the placed mesh (half crops), shape after similarity (mm), prior of the coefficients."""
         crops = batch["crop"].float().div(255).contiguous(memory_format=torch.channels_last)
-        found: ViewEstimate | UnguidedViewEstimate = model(crops)
+        return self.losses(model(crops), batch)
+
+    def losses(self, found: ViewEstimate | UnguidedViewEstimate, batch: Batch) -> dict[str, Tensor]:
+        """The losses of `train_step` of what was found in the crops of a batch."""
         identity, expression = found.identity, found.expression
         shape = self.supervisor.shapes_mm(identity, expression)
         target = self.supervisor(batch, self.crop_size)
@@ -118,7 +121,8 @@ class SingleTask:
         truth = self.supervisor.true_shapes_mm({**batch, "expression": still})
         return self.supervisor.shape_distance_mm(self.supervisor.shapes_mm(identity, still), truth)
 
-    def _validation(self) -> Batch:
+    def validation_views(self) -> Batch:
+        """The same views of held-out people each time."""
         if self.held_out is None:
             held_out = choose_held_out(self.model_path, self.folders, self.crop_size, VALIDATION_VIEWS)
             self.held_out = {name: value.to(self.device) for name, value in held_out.items()}
@@ -127,7 +131,7 @@ class SingleTask:
     def validate(self, model: torch.nn.Module) -> Mapping[str, float]:
         """Errors on held-out people: landmarks of the 3DMM (% of the face's size), shape (mm) against the mean
         face's."""
-        batch = self._validation()
+        batch = self.validation_views()
         target = self.supervisor(batch, self.crop_size)
         networks = in_use(model)
         chunks = [networks(chunk) for chunk in batch["crop"].float().div(255).split(100)]

@@ -51,7 +51,8 @@ class UnguidedViews(UnguidedNetworks):
 
 
 class UnguidedPeople(UnguidedNetworks):
-    """`UnguidedNetworks` whose forward takes several frames a person. The same weights, by the same names."""
+    """`UnguidedNetworks` whose forward takes several frames a person, and single views beside them. The same weights,
+    by the same names."""
 
     def train(self, mode: bool = True) -> "UnguidedPeople":
         """As any module's, but the normalisation of both encoders stays in eval mode: a few frames of few people would
@@ -62,20 +63,33 @@ class UnguidedPeople(UnguidedNetworks):
             part.squeeze.eval()
         return self
 
-    def forward(self, frames: Float[Tensor, "B K 3 S S"]) -> PersonEstimate:  # type: ignore[override]
-        """People in crops in [0,1]. The poses in the precision of the run, the rest in float32; `landmarks_px` are the
-        mesh's own and all confidences 1."""
+    def forward(  # type: ignore[override]
+        self, frames: Float[Tensor, "B K 3 S S"], views: Float[Tensor, "N 3 S S"] | None = None
+    ) -> PersonEstimate | tuple[PersonEstimate, UnguidedViewEstimate]:
+        """People in crops in [0,1], and what is estimated of the views where there are any. The poses in the precision
+        of the run, the rest in float32; `landmarks_px` are the mesh's own and all confidences 1."""
         people, count = frames.shape[:2]
-        crops = frames.flatten(0, 1)
+        crops = frames.flatten(0, 1) if views is None else torch.cat([frames.flatten(0, 1), views])
         pose = self.pose_regressor(crops)
         with torch.autocast(frames.device.type, enabled=False):
             with torch.no_grad():
                 upright = self.seen(crops, pose)
-            own, expression = (v.unflatten(0, (people, count)) for v in self.regressor(upright, no_points(crops)))
-            confidence = torch.ones(people, count, self.model.landmark_count, device=frames.device)
-            identity, vertices_mm = shared_shape(self.model, own, expression, confidence)
-            vertices_px = project(vertices_mm, pose)
-            landmarks_px = self.model.landmarks_of(vertices_px).unflatten(0, (people, count))
+            identity, expression = self.regressor(upright, no_points(crops))
+            person = self._person(UnguidedViewEstimate(identity, expression, pose), people, count)
+        if views is None:
+            return person
+        rest = (values[people * count :] for values in (identity, expression, *pose))
+        return person, UnguidedViewEstimate(next(rest), next(rest), ScaledOrthography(*rest))
+
+    def _person(self, found: UnguidedViewEstimate, people: int, count: int) -> PersonEstimate:
+        """The first `people` times `count` crops as frames, person after person, with the shape that they share."""
+        total = people * count
+        pose = ScaledOrthography(*(values[:total] for values in found.pose))
+        own, expression = (v[:total].unflatten(0, (people, count)) for v in (found.identity, found.expression))
+        confidence = torch.ones(people, count, self.model.landmark_count, device=own.device)
+        identity, vertices_mm = shared_shape(self.model, own, expression, confidence)
+        vertices_px = project(vertices_mm, pose)
+        landmarks_px = self.model.landmarks_of(vertices_px).unflatten(0, (people, count))
         vertices_px = vertices_px.unflatten(0, (people, count))
         return PersonEstimate(own, identity, expression, vertices_px, landmarks_px, landmarks_px.detach(), confidence)
 
