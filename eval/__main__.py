@@ -7,6 +7,7 @@ import typer
 
 from eval import tables
 from eval.cli_aflw2000 import aflw2000, aflw2000_labels
+from eval.cli_facewarehouse import facewarehouse
 from eval.cli_now import now
 from eval.cli_realy import realy
 from eval.cli_report import report
@@ -173,30 +174,6 @@ def stereo_command(
 
 
 @app.command()
-def facewarehouse(
-    data: Data,
-    crop: Annotated[Literal["gt", "detector"], typer.Option(help="Box of the photo's landmarks.")] = "gt",
-    mm_per_unit: Annotated[float, typer.Option(help="Millimetres in a unit of the .obj files.")] = 100.0,
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    json: Json = None,
-) -> None:
-    """FaceWarehouse (licensed data): 9 people by 20 expressions, per-vertex and closest-point error in mm."""
-    from eval.facewarehouse import FaceWarehouse
-    from eval.mean_face import MeanFace
-    from eval.protocol import run
-    from eval.report import run_as_dict
-
-    benchmark = FaceWarehouse(_folder(data, "facewarehouse"), mm_per_unit)
-    method = _face3d(weights, model, device)
-    ours, floor = run(benchmark, method, crop), run(benchmark, MeanFace(method.model))
-    tables.show_meshes(ours, floor)
-    content = {"mm_per_unit": mm_per_unit, **run_as_dict(ours), "floor": run_as_dict(floor)}
-    _write(json, weights, {"protocol": "after similarity, per-vertex and closest-point", **content})
-
-
-@app.command()
 def florence(
     data: Data,
     variant: Annotated[
@@ -243,6 +220,7 @@ def contact_sheet(
 app.command()(aflw2000)
 app.command("aflw2000-labels")(aflw2000_labels)
 app.command()(shape)
+app.command()(facewarehouse)
 app.command()(now)
 app.command()(report)
 app.command()(realy)

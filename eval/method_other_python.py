@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from eval.method_files import FromFiles, NoFile, file_stem
-from eval.protocol import Benchmark, Crop, LeftOut, Prediction, Sample
+from eval.protocol import Crop, LeftOut, Pictured, Prediction, Sample
 from face3d.io import png_bytes, replace_files
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -27,7 +27,7 @@ class OtherPython:
     fails.
     """
 
-    def __init__(self, name: str, python: Path, benchmark: Benchmark, crop: Crop) -> None:
+    def __init__(self, name: str, python: Path, benchmark: Pictured, crop: Crop) -> None:
         self.name = name
         self._answers: dict[str, Prediction | LeftOut] = {}
         with TemporaryDirectory(prefix="face3d-eval-") as folder:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.protocol import Benchmark, Crop, Method, Stored
+from eval.protocol import Crop, Method, Pictured, Stored
 
 if TYPE_CHECKING:
     from face3d.morphable import MorphableModel
@@ -30,7 +30,7 @@ class Choice:
     predictions: Path | None = None
     export: Path | None = None
 
-    def source(self, benchmark: Benchmark, crop: Crop) -> Method | Stored:
+    def source(self, benchmark: Pictured, crop: Crop) -> Method | Stored:
         """Where the benchmark's predictions come from: the method, or a folder of what it said.
 
         Raises ValueError for options that do not go together and for predictions of another configuration than this,
@@ -52,7 +52,7 @@ class Choice:
         inside = {key: folder / name for key in ("predictions", "export") if (folder := getattr(self, key)) is not None}
         return replace(self, **inside)
 
-    def configuration(self, benchmark: Benchmark, crop: Crop) -> dict[str, Any]:
+    def configuration(self, benchmark: Pictured, crop: Crop) -> dict[str, Any]:
         """What `method.json` says, and what must be the same for predictions to be used again."""
         asked: dict[str, Any] = {"method": self.method, "benchmark": benchmark.name, "crop": crop}
         if self.method == "face3d":
@@ -88,7 +88,7 @@ def _checksums(assets: tuple[str, ...], file: Path | None) -> list[str]:
     return own + [sha256(asset_path(name)) for name in assets]
 
 
-def face3d(choice: Choice, benchmark: Benchmark, crop: Crop) -> Method:
+def face3d(choice: Choice, benchmark: Pictured, crop: Crop) -> Method:
     """face3d with the embedded weights or any others."""
     from eval.method_face3d import Face3d
     from face3d import Reconstructor
@@ -96,14 +96,14 @@ def face3d(choice: Choice, benchmark: Benchmark, crop: Crop) -> Method:
     return Face3d(Reconstructor(weights=choice.weights, morphable_model=choice.model, device=choice.device))
 
 
-def mean_face(choice: Choice, benchmark: Benchmark, crop: Crop) -> Method:
+def mean_face(choice: Choice, benchmark: Pictured, crop: Crop) -> Method:
     """The floor."""
     from eval.mean_face import MeanFace
 
     return MeanFace(choice.morphable_model())
 
 
-def files(choice: Choice, benchmark: Benchmark, crop: Crop) -> Stored:
+def files(choice: Choice, benchmark: Pictured, crop: Crop) -> Stored:
     """What any system wrote, or an export of any method for this benchmark and crop."""
     from eval.method_files import FromFiles
     from eval.predictions_folder import Exported, check_same, is_exported
@@ -115,7 +115,7 @@ def files(choice: Choice, benchmark: Benchmark, crop: Crop) -> Stored:
     return Exported(choice.predictions)
 
 
-def mediapipe(choice: Choice, benchmark: Benchmark, crop: Crop) -> Stored:
+def mediapipe(choice: Choice, benchmark: Pictured, crop: Crop) -> Stored:
     """MediaPipe Face Mesh in a Python that has it."""
     from eval.method_other_python import OtherPython
 
@@ -124,14 +124,14 @@ def mediapipe(choice: Choice, benchmark: Benchmark, crop: Crop) -> Stored:
     return OtherPython("mediapipe", choice.python, benchmark, crop)
 
 
-def face_alignment(choice: Choice, benchmark: Benchmark, crop: Crop) -> Method:
+def face_alignment(choice: Choice, benchmark: Pictured, crop: Crop) -> Method:
     """face-alignment where it is installed."""
     from eval.method_face_alignment import FaceAlignment
 
     return FaceAlignment(choice.device)
 
 
-METHODS: dict[str, Callable[[Choice, Benchmark, Crop], Method | Stored]] = {
+METHODS: dict[str, Callable[[Choice, Pictured, Crop], Method | Stored]] = {
     "face3d": face3d,
     "mean-face": mean_face,
     "files": files,

@@ -14,6 +14,8 @@ The list may also lie in final_release_version. What is silent in the source and
 boxes (a method gets them as they are), and that photos are upright after their EXIF orientation.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +88,12 @@ class Now:
         image = read_image(self.release / "iphone_pictures" / photo.name)
         box_file = (self.release / "detected_face" / photo.name).with_suffix(".npy")
         return Sample(photo.name, image, read_box(box_file, image.shape[1], image.shape[0]), photo)
+
+    def samples(self) -> Iterator[Sample]:
+        """The photos of the list that are whole; the others are named where they are measured."""
+        for photo in self.photos:
+            with suppress(FileNotFoundError, ValueError):
+                yield self.sample(photo)
 
     def scan(self, subject: str) -> FaceScan:
         """The face region of a person's scan.

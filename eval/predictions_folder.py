@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.method_files import file_stem
 from eval.prediction_file import prediction_bytes, read_prediction
-from eval.protocol import Benchmark, Crop, LeftOut, Method, Prediction, Sample, Stored, predict
+from eval.protocol import Crop, LeftOut, Method, Pictured, Prediction, Sample, Stored, predict
 from eval.report import environment
 from face3d.io import replace_files
 
@@ -23,7 +23,7 @@ Configuration = dict[str, Any]
 
 
 def export(
-    benchmark: Benchmark, method: Method | Stored, crop: Crop, folder: Path, configuration: Configuration
+    benchmark: Pictured, method: Method | Stored, crop: Crop, folder: Path, configuration: Configuration
 ) -> "Exported":
     """Write what `method` says of every sample into `folder`, which is made; the predictions, to be scored.
 

@@ -89,14 +89,18 @@ class Record(NamedTuple):
     problem: str | None = None
 
 
-class Benchmark(Protocol):
-    """A data set in its published layout and its protocol."""
+class Pictured(Protocol):
+    """Photos with faces, under a name: what a method is asked about, whatever is done with the answers."""
 
     name: str
 
     def samples(self) -> Iterable[Sample]:
         """Photos with boxes and truth. FileNotFoundError names what is missing."""
         ...
+
+
+class Benchmark(Pictured, Protocol):
+    """A data set in its published layout and its protocol."""
 
     def score(self, sample: Sample, prediction: Prediction) -> dict[str, float]:
         """Errors of one prediction by name, NaN where one does not apply."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_PAIRS = 20
 _MOST_LEFT_OUT = 20
+_LABELS = {"original": "original labels", "reannotated": "re-annotated labels"}
 _CONSOLE = Console()
 _ERRORS = Console(stderr=True)
 
@@ -50,13 +51,15 @@ def show_aflw2000(ours: "Run", floor: "Run") -> None:
     """NME by yaw for each landmark and label set, pose errors, and what was left out."""
     scored = sum(record.problem is None for record in ours.records)
     title = f"{ours.benchmark}, {ours.crop} crop, {scored} of {len(ours.records)} photos, NME %"
-    bins = {
-        f"{run.method} {name.replace('/', ', ')}": summary
-        for run in (ours, floor)
-        for name, summary in run.summary.items()
-        if not name.startswith("pose/")
-    }
-    show_bins(title, bins)
+    for labels, words in _LABELS.items():
+        bins = {
+            f"{run.method} {name.removesuffix(f'/{labels}')}": summary
+            for run in (ours, floor)
+            for name, summary in run.summary.items()
+            if name.endswith(f"/{labels}")
+        }
+        if bins:
+            show_bins(f"{title}, {words}", bins)
     poses = {name: mae for name, mae in ours.summary.items() if name.startswith("pose/")}
     if poses:
         figures = {name[5:]: f"{mae['mae_deg']:.2f} of {mae['count']}" for name, mae in poses.items()}
@@ -66,8 +69,8 @@ def show_aflw2000(ours: "Run", floor: "Run") -> None:
 
 def show_bins(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     """NME by yaw, a row each; and the share of photos below each error where bins of equal size could be drawn."""
-    table = Table(Column("", min_width=11), title=title)
-    for column in ("<= 30", "30-60", "> 60", "mean of bins", "mean of photos"):
+    table = Table(Column("", no_wrap=True), title=title)
+    for column in ("<= 30", "30-60", "> 60", "mean of\nbins", "mean of\nphotos"):
         table.add_column(column, min_width=5)
     table.add_column("photos", no_wrap=True)
     for name, bins in rows.items():

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eval import __main__ as commands
+from eval import methods
 from eval.facewarehouse import EXPRESSIONS, FaceWarehouse, has_topology, read_land
 from eval.protocol import Prediction, run
 from tests.mini_facewarehouse import PEOPLE, Knows, landmark_vertices, toy_model, write_facewarehouse
@@ -155,15 +156,36 @@ class KnowsModel(Knows):
     model = toy_model()
 
 
-def test_facewarehouse_command(folder: Path, data: FaceWarehouse, tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture
+def command(folder: Path, data: FaceWarehouse, monkeypatch):
+    """The command on three samples, with a method that knows the truth."""
     method = KnowsModel(data)
     few_samples = list(data.samples())[:3]
-    monkeypatch.setattr(commands, "_face3d", lambda *_: method)
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
     monkeypatch.setattr(FaceWarehouse, "samples", lambda _: iter(few_samples))
-    arguments = ["facewarehouse", "--data", str(folder.parent), "--json", str(tmp_path / "f.json")]
-    result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0 and "per-vertex" in result.output
+
+    def invoke(*options: str | Path) -> str:
+        arguments = ["facewarehouse", "--data", str(folder.parent), *map(str, options)]
+        result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    return invoke
+
+
+def test_facewarehouse_command(command, tmp_path: Path) -> None:
+    assert "per-vertex" in command("--json", tmp_path / "f.json")
     content = json.loads((tmp_path / "f.json").read_text())
     assert content["samples_in_all"] == 3 and content["mm_per_unit"] == 100.0
     assert content["summary"]["all/per-vertex/mean_mm"]["mean"] < 1e-6
     assert content["floor"]["summary"]["all/closest-point/mean_mm"]["mean"] > 0.2
+
+
+def test_facewarehouse_of_exported_predictions_is_the_same(command, tmp_path: Path) -> None:
+    directly = command("--export", tmp_path / "e")
+    assert command("--method", "files", "--predictions", tmp_path / "e") == directly
+    with pytest.raises(ValueError, match="another configuration: crop: gt, asked detector"):
+        command("--predictions", tmp_path / "e", "--crop", "detector")
+    command("--samples", tmp_path / "s")
+    assert len(json.loads((tmp_path / "s" / "samples.json").read_text())) == 3

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from eval import __main__ as commands
-from eval import cli_now
+from eval import methods
 from eval.distance import Surface
 from eval.florence_metrics import FaceMesh
 from eval.now import CHALLENGES, FaceScan, Now, read_box, read_list
@@ -336,7 +336,8 @@ class KnowsModel(Knows):
 @pytest.mark.parametrize("options", [[], ["--metrical", "--crop", "detector", "--region", "stirling"]])
 def test_now_command(folder: Path, tmp_path: Path, monkeypatch, options: list[str]) -> None:
     method = KnowsModel({number: moved(toy_face(number), a_move(1.0)) for number in (1, 2)})
-    monkeypatch.setattr(cli_now, "face3d_method", lambda *_: method)
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
     no_photo(folder)
     arguments = ["now", "--data", str(folder.parent), *options, "--json", str(tmp_path / "n.json")]
     result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
@@ -348,6 +349,21 @@ def test_now_command(folder: Path, tmp_path: Path, monkeypatch, options: list[st
     assert content["summary"]["all"]["within_percent"]["1_mm"] == 100.0
     assert content["samples_in_all"] == 4 and len(content["left_out"]) == 1
     assert content["floor"]["summary"]["all"]["median"] > 0.3
+
+
+def test_now_of_exported_predictions_is_the_same(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    method = KnowsModel({number: moved(toy_face(number), a_move(1.0)) for number in (1, 2)})
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
+    no_photo(folder)
+
+    def output(*options: str | Path) -> str:
+        arguments = ["now", "--data", str(folder.parent), *map(str, options)]
+        return CliRunner().invoke(commands.app, arguments, catch_exceptions=False).output
+
+    directly = output("--export", tmp_path / "e")
+    assert "3 of 4 photos" in directly and len(list((tmp_path / "e").glob("*.npz"))) == 3
+    assert output("--method", "files", "--predictions", tmp_path / "e") == directly
 
 
 def test_missing_data_is_said_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
