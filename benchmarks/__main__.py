@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import distances, end_to_end, optical_flow, rasteriser
+from benchmarks import distances, end_to_end, multi_step, optical_flow, rasteriser
 from benchmarks.timing import Timing
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "end_to_end": end_to_end.run,
     "optical_flow": optical_flow.run,
     "distances": distances.run,
+    "multi_step": multi_step.run,
 }
 _NAMES = ", ".join(BENCHMARKS)
 
