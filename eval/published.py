@@ -202,6 +202,46 @@ _REALY = {
     )
     for place, view in ((1, "front"), (2, "side"))
 }
+_MDFLOW = "MDFlow's repository, README"
+_SELFLOW = "SelFlow's talk, CVPR 2019"
+_DDFLOW = "DDFlow's poster, AAAI 2019"
+_DEFENCE = "P. Liu's defence, 2020"
+_FLOW_CAVEAT = (
+    "The published rows compare with epe px of the whole set, by networks that learned without labels from pictures of "
+    "the same kind."
+)
+_SINTEL = PublishedTable(
+    ("of_pairs",),
+    "Sintel, training set, clean or final pass; mean end-point error of all pixels, px",
+    (
+        *_rows(_SELFLOW, [("SelFlow, clean", 2.88), ("SelFlow, final", 3.87)]),
+        *_rows(_DDFLOW, [("DDFlow, clean", 2.92), ("DDFlow, final", 3.98)]),
+        *_rows(_DEFENCE, [("DistillFlow, clean", 2.61), ("DistillFlow, final", 3.70)]),
+        *_rows(_MDFLOW, [("UFlow, clean", 2.50), ("MDFlow-Fast, clean", 2.53), ("ARFlow, clean", 2.79)]),
+        *_rows(_MDFLOW, [("SimFlow, clean", 2.86)]),
+    ),
+    caveat=_FLOW_CAVEAT,
+)
+_KITTI = PublishedTable(
+    ("of_pairs",),
+    "KITTI, training set of 2012 or 2015; mean end-point error of all pixels where it is known, px",
+    (
+        *_rows(_SELFLOW, [("SelFlow, 2012", 1.69), ("SelFlow, 2015", 4.84)]),
+        *_rows(_DDFLOW, [("DDFlow, 2012", 2.35), ("DDFlow, 2015", 5.72)]),
+        *_rows(_DEFENCE, [("Flow2Stereo, 2012", 1.45), ("Flow2Stereo, 2015", 3.54)]),
+        *_rows(_DEFENCE, [("DistillFlow, 2012", 1.38), ("DistillFlow, 2015", 2.93)]),
+        *_rows("UPFlow's repository, README", [("UPFlow, 2012", 1.4)]),
+        *_rows(_MDFLOW, [("UFlow, 2015", 2.71), ("ARFlow, 2015", 2.85), ("MDFlow-Fast, 2015", 3.02)]),
+        *_rows(_MDFLOW, [("SimFlow, 2015", 5.19)]),
+    ),
+    caveat=_FLOW_CAVEAT,
+)
+_CHAIRS = PublishedTable(
+    ("of_pairs",),
+    "FlyingChairs, which pairs is not recorded; mean end-point error of all pixels, px",
+    _rows(_DDFLOW, [("DDFlow", 2.97)]),
+    caveat=_FLOW_CAVEAT,
+)
 TABLES = {
     "AFLW2000-3D sparse/original": _AFLW_ORIGINAL,
     "AFLW2000-3D sparse/reannotated": _AFLW_AGAIN,
@@ -209,6 +249,9 @@ TABLES = {
     "NoW validation": _NOW_VALIDATION,
     "shape: Lee Perry-Smith scan": _SCAN,
     "FaceWarehouse": _FACEWAREHOUSE,
+    "flow, sintel": _SINTEL,
+    "flow, kitti": _KITTI,
+    "flow, chairs": _CHAIRS,
     **{f"MICC Florence/{variant}": table for variant, table in _FLORENCE.items()},
     **{f"REALY/{view}": table for view, table in _REALY.items()},
 }

@@ -32,6 +32,7 @@ from eval.people import GeneratedPeople
 from eval.protocol import Record, Run, run
 from eval.published import TABLES
 from eval.report import run_as_dict, write_json
+from face3d.flow_layouts import FLOW_LAYOUTS
 from face3d.morphable import MorphableModel
 
 EVIL = "<script>alert(1)</script>&\"'<img src=x onerror=y>"
@@ -132,6 +133,11 @@ def test_published_tables_are_whole() -> None:
             assert len(row.values) == len(table.columns) and row.source, f"{name}: {row.method}"
             if table.columns[-1] in ("of_bins", "mean") and None not in row.values and len(row.values) == 4:
                 assert np.mean(row.values[:3]) == pytest.approx(row.values[3], abs=0.03), f"{name}: {row.method}"  # type: ignore[arg-type]
+
+
+def test_published_flow_is_of_layouts_that_are_measured() -> None:
+    flow = {name.removeprefix("flow, ") for name in TABLES if name.startswith("flow, ")}
+    assert flow and flow <= FLOW_LAYOUTS.keys()
 
 
 def landmark_run(method: str, worst: float, crop: str = "gt") -> Run:
