@@ -12,6 +12,7 @@ rasterise, render, shading, texture                pictures of meshes, and textu
 networks, detect, reconstruct                      what is learned
 pipeline, reconstruction, overlay, export, io, cli from a photo to files
 video, face_track, tracking, smoothing, video_io   faces followed through a video
+keyframes, consistency, refine                     a face made better on its own frames
 warping, flow_*, optical_flow                      optical flow between two frames, and its files
 
 Importing face3d is cheap: torch is loaded when a public name is first used.

@@ -1,6 +1,6 @@
 """``face3d video``: the faces of a clip into files, with progress bars."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +10,11 @@ import typer
 from face3d.cli_shared import Device, ExitCode, fail, require_writable
 
 if TYPE_CHECKING:
+    from face3d.face_track import Refinement
     from face3d.pipeline import Reconstructor
-    from face3d.video import Progress, VideoReconstruction
+    from face3d.video import VideoReconstruction
 else:
-    Progress = Reconstructor = VideoReconstruction = Any  # `face3d --help` must not load torch
+    Reconstructor = Refinement = VideoReconstruction = Any  # `face3d --help` must not load torch
 
 _COMPLETE = 0.9  # of the frames that a file announces; few files count theirs exactly
 
@@ -23,6 +24,7 @@ def video(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files; made where missing.")],
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Also write NAME_overlay.mp4.")] = True,
     smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Take out the jitter, or not.")] = True,
+    refine: Annotated[bool, typer.Option(help="Improve each face on its own pictures, some seconds a face.")] = False,
     device: Device = None,
     weights: Annotated[Path | None, typer.Option(help="Networks trained by `python -m train`.")] = None,
     morphable_model: Annotated[Path | None, typer.Option(help="The .npz model of these weights.")] = None,
@@ -31,7 +33,7 @@ def video(
     try:
         length = _announced_length(clip)
         require_writable(out)
-        found = _reconstruct(clip, _load(weights, morphable_model, device), smooth, length)
+        found = _reconstruct(clip, _load(weights, morphable_model, device), length, smooth, refine)
         if found.tracks:
             written = _write(found, clip, out, overlay)
     except (OSError, ValueError) as error:
@@ -41,6 +43,9 @@ def video(
     if not found.tracks:
         typer.echo(f"{clip}: no face found in {found.frame_count} frames", err=True)
         raise typer.Exit(ExitCode.NO_FACE)
+    for track in found.tracks:
+        if track.refinement is not None:
+            typer.echo(f"{clip}: track {track.number}: {_told(track.refinement)}")
     faces, cuts = _counted(len(found.tracks), "face"), _counted(len(found.cuts), "cut")
     typer.echo(f"{clip}: {_counted(found.frame_count, 'frame')}, {faces}, {cuts} -> {', '.join(map(str, written))}")
 
@@ -58,11 +63,14 @@ def _load(weights: Path | None, morphable_model: Path | None, device: str | None
     return pipeline.Reconstructor(weights, morphable_model, device)
 
 
-def _reconstruct(clip: Path, model: Reconstructor, smooth: bool, length: int | None) -> VideoReconstruction:
+def _reconstruct(
+    clip: Path, model: Reconstructor, length: int | None, smooth: bool, refine: bool
+) -> VideoReconstruction:
     from face3d.video import reconstruct_video
 
-    with _progress("following faces", length) as progress:
-        return reconstruct_video(clip, model, smooth, progress=progress)
+    with _bars() as shown:
+        progress, refining = _bar(shown, "following faces", length), _bar(shown, "refining faces")
+        return reconstruct_video(clip, model, smooth, progress=progress, refine=refine, refining=refining)
 
 
 def _write(found: VideoReconstruction, clip: Path, out: Path, overlay: bool) -> list[Path]:
@@ -76,31 +84,42 @@ def _write(found: VideoReconstruction, clip: Path, out: Path, overlay: bool) -> 
     if not overlay:
         return [*parameters, *meshes]
     picture = out / f"{name}_overlay.mp4"
-    with _progress("drawing", found.frame_count) as progress:
-        found.write_overlay(clip, picture, progress)
+    with _bars() as shown:
+        found.write_overlay(clip, picture, _bar(shown, "drawing", found.frame_count))
     return [*parameters, *meshes, picture]
 
 
 @contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Progress]:
-    """A bar on stderr, and what moves it; a total that turns out too small becomes what was reached."""
+def _bars() -> Iterator[Any]:
+    """Room for bars on stderr."""
     from rich import progress as bars
     from rich.console import Console
 
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(), *_times())
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=total)
+        yield shown
 
-        def advance(done: int) -> None:
-            shown.update(task, completed=done, total=total if total is None else max(total, done))
 
-        yield advance
+def _bar(shown: Any, what: str, total: int | None = None) -> Callable[..., None]:
+    """What moves a new bar, which is seen from the first move on; a total too small becomes what was reached."""
+    task = shown.add_task(what, total=total, visible=False)
+
+    def advance(done: int, of: int | None = total) -> None:
+        shown.update(task, completed=done, total=of if of is None else max(of, done), visible=True)
+
+    return advance
 
 
 def _times() -> tuple[Any, ...]:
     from rich import progress as bars
 
     return bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
+
+
+def _told(refinement: Refinement) -> str:
+    before, after = refinement.census_before, refinement.census_after
+    figures = "" if before is None or after is None else f" (census {before:.3f} -> {after:.3f})"
+    return f"{'refined' if refinement.kept else 'not refined'}: {refinement.reason}{figures}"
 
 
 def _counted(count: int, name: str) -> str:

@@ -17,7 +17,7 @@ from face3d.crops import as_array
 from face3d.geometry import euler_deg_from_rotation
 from face3d.io import replace_files
 from face3d.morphable import MorphableModel
-from face3d.pose import pose_from_landmarks
+from face3d.pose import landmark_precision, pose_from_landmarks
 from face3d.reconstruction import Reconstruction
 from face3d.region import FaceRegion
 from face3d.smoothing import smooth_rotations, smooth_values
@@ -37,7 +37,6 @@ _RECORDED = (
 # The largest jitter of the networks that is believed, standard deviations.
 _POSITION_NOISE_MM, _ROTATION_NOISE_RAD, _LOG_SCALE_NOISE = 1.0, 0.01, 0.004
 _EXPRESSION_NOISE = 0.06  # in the model's own standard deviations
-_CONFIDENT = 1e-3  # confidences are kept this far from 0 and 1
 
 
 class Sighting(NamedTuple):
@@ -55,6 +54,22 @@ class Portrait(NamedTuple):
 
     frame: int
     region: FaceRegion
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What became of refining a track (`face3d.refine`)."""
+
+    kept: bool
+    """Whether the track is the refined one; else it is as it would be without refinement."""
+    reason: str
+    """Why, in words."""
+    frames: tuple[int, ...] = ()
+    """The keyframes that were compared."""
+    census_before: float | None = None
+    """Census loss between held-out keyframes, on the skin that is compared both before and after; None where nothing
+    was tried."""
+    census_after: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,6 +103,8 @@ class FaceTrack:
     """The morphable model that the meshes come from."""
     portrait: Portrait
     """The frame of highest confidence: the texture is its."""
+    refinement: Refinement | None = None
+    """What became of refining the track; None where that was not asked for."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -202,21 +219,18 @@ def build_track(
     image_size_hw: tuple[int, int],
     model: MorphableModel,
     smooth: bool = True,
+    refinement: Refinement | None = None,
 ) -> FaceTrack:
     """One identity from all sightings, then the pose of every frame in closed form with the landmarks of that identity.
 
-    ``identity = sum_t c_t identity_t / sum_t c_t``, c_t the mean confidence of the landmarks in frame t, which is lower
-    for small, blurred, hidden and half-turned faces. The weight of a landmark in the pose is its precision,
-    ``(c / (1 - c))^2``, since the networks give ``c = 1 / (1 + deviation)``. With ``smooth``, expression and pose are
-    smoothed over neighbouring frames (`face3d.smoothing`); rotations on SO(3), scale as its logarithm.
+    The identity is `shared_identity`; the weight of a landmark in the pose is its `landmark_precision`. With
+    ``smooth``, expression and pose are smoothed over neighbouring frames (`face3d.smoothing`); rotations on SO(3),
+    scale as its logarithm.
     """
     frames = np.array([sighting.frame for sighting in sightings], np.int32)
-    landmarks_px, confidence, identities, expression = (
-        np.stack(rows) for rows in list(zip(*sightings, strict=True))[1:]
-    )
-    identity = np.average(identities, axis=0, weights=confidence.mean(axis=1)).astype(np.float32)
-    known = confidence.clip(_CONFIDENT, 1 - _CONFIDENT)
-    precision = (known / (1 - known)) ** 2
+    landmarks_px, confidence, _, expression = (np.stack(rows) for rows in list(zip(*sightings, strict=True))[1:])
+    identity = shared_identity(sightings)
+    precision = as_array(landmark_precision(torch.from_numpy(confidence)))
     certainty = precision.mean(axis=1)
     if smooth:
         unit = as_array(model.expression_std)
@@ -242,7 +256,15 @@ def build_track(
         image_size_hw=image_size_hw,
         model=model,
         portrait=portrait,
+        refinement=refinement,
     )
+
+
+def shared_identity(sightings: Sequence[Sighting]) -> Float32[np.ndarray, " K"]:
+    """``sum_t c_t identity_t / sum_t c_t``, c_t the mean confidence of the landmarks in frame t, which is lower for
+    small, blurred, hidden and half-turned faces."""
+    weights = [sighting.landmarks_confidence.mean() for sighting in sightings]
+    return np.average([sighting.identity for sighting in sightings], axis=0, weights=weights).astype(np.float32)
 
 
 def about_model(model: MorphableModel) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from face3d.types import ScaledOrthography, Similarity
 
+_CONFIDENT = 1e-3  # confidences are kept this far from 0 and 1
 _FLAT = 1e-5  # an extent below this share of the largest one is none: float32 points carry about 1e-7
 
 
@@ -85,6 +86,12 @@ def pose_from_landmarks(
     """
     rotation, scale, translation = similarity_procrustes(landmarks_mm, landmarks_px, weights)
     return ScaledOrthography(rotation, scale, translation[:, :2])
+
+
+def landmark_precision(confidence: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+    """Weights of landmarks in the pose: ``(c / (1 - c))^2``, since the networks give ``c = 1 / (1 + deviation)``."""
+    known = confidence.clamp(_CONFIDENT, 1 - _CONFIDENT)
+    return (known / (1 - known)).square()
 
 
 def _as_double(source: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,16 +18,21 @@ from face3d import overlay
 from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.export import format_of
 from face3d.face_track import FaceTrack as FaceTrack
-from face3d.face_track import Portrait, Sighting, about_model, build_track, parameter_files
+from face3d.face_track import Portrait, Refinement, Sighting, about_model, build_track, parameter_files
 from face3d.io import replace_files
+from face3d.keyframes import KeyframePool
 from face3d.morphable import MorphableModel
 from face3d.pipeline import CHUNK, SMALLEST_PHOTO_PX, Reconstructor, default_reconstructor
+from face3d.refine import STEPS, refine_sightings
 from face3d.region import cut_region
 from face3d.tracking import PictureSummary, Tracker, TrackingOptions, picture_change, summarise
 from face3d.video_io import FrameSource, VideoLike, VideoWriter
 
 Progress = Callable[[int], None]
 """Called after every frame with the number of frames done."""
+
+Refining = Callable[[int, int], None]
+"""Called with the steps of refinement that are done, and the steps of all tracks together."""
 
 OVERLAY_SIDE_PX = 1920
 """Larger frames are shrunk in overlay videos."""
@@ -111,6 +116,8 @@ def reconstruct_video(
     smooth: bool = True,
     options: TrackingOptions | None = None,
     progress: Progress | None = None,
+    refine: bool | int = False,
+    refining: Refining | None = None,
 ) -> VideoReconstruction:
     """The faces of a video: tracks with one identity each, expression and pose in every frame.
 
@@ -121,16 +128,24 @@ def reconstruct_video(
         smooth: take the jitter out of expression, pose and landmarks (`face3d.smoothing`).
         options: how faces are followed; None takes the defaults.
         progress: called after each frame with the number of frames done.
+        refine: improve each track on its own pictures (`face3d.refine`) by so many steps; True takes the usual number.
+        refining: called after each of these steps.
 
     Raises FileNotFoundError, ValueError or TypeError, with the frame's number, for what cannot be read; ValueError
-    for a video without any frame. A video without a face has no tracks.
+    for a video without any frame, and for less than no steps. A video without a face has no tracks.
     """
+    if refine < 0:
+        raise ValueError(f"refine={refine}: expected a number of steps, 0 or False for none")
+    steps = STEPS if refine is True else int(refine)
     source = FrameSource(frames)
-    first_pass = _FirstPass(default_reconstructor() if model is None else model, options or TrackingOptions())
+    reconstructor = default_reconstructor() if model is None else model
+    first_pass = _FirstPass(reconstructor, options or TrackingOptions(), keep_keyframes=steps > 0)
     for index, frame in enumerate(source):
         first_pass.see(index, frame)
         if progress is not None:
             progress(index + 1)
+    if steps:
+        first_pass.refine(steps, refining)
     return first_pass.result(source.rate_hz, smooth)
 
 
@@ -147,12 +162,14 @@ class _Seen(NamedTuple):
 class _FirstPass:
     """Follows the faces from frame to frame and keeps what the networks say of them."""
 
-    def __init__(self, reconstructor: Reconstructor, options: TrackingOptions) -> None:
+    def __init__(self, reconstructor: Reconstructor, options: TrackingOptions, keep_keyframes: bool = False) -> None:
         self._model, self._networks = reconstructor.model, reconstructor.networks
         self._detector, self._device = reconstructor.detector, reconstructor.device
         self._options, self._tracker = options, Tracker(options)
         self._sightings: dict[int, list[Sighting]] = {}
         self._portraits: dict[int, tuple[float, Portrait]] = {}
+        self._keyframes: dict[int, KeyframePool] | None = {} if keep_keyframes else None
+        self._refinements: dict[int, Refinement] = {}
         self._before: PictureSummary | None = None
         self._cuts: list[int] = []
         self._size_hw = (0, 0)
@@ -173,14 +190,33 @@ class _FirstPass:
         if self._tracker.wants_detection() and min(self._size_hw) >= SMALLEST_PHOTO_PX:
             self._search(index, frame)
 
+    def refine(self, steps: int, refining: Refining | None) -> None:
+        """Improve what was seen of the tracks that will be kept."""
+        assert self._keyframes is not None
+        kept = self._kept()
+        for number, track in enumerate(kept):
+
+            def report(done: int, before: int = number * steps) -> None:
+                if refining is not None:
+                    refining(before + done, steps * len(kept))
+
+            self._sightings[track], self._refinements[track] = refine_sightings(
+                self._sightings[track], self._keyframes[track].kept, self._model, steps, report
+            )
+
     def result(self, rate_hz: float | None, smooth: bool) -> VideoReconstruction:
         """The second pass."""
-        least = min(self._options.least_frames, self._count)
-        kept = [track for track, sightings in self._sightings.items() if len(sightings) >= least]
-        kept.sort(key=lambda track: (-len(self._sightings[track]), track))
         tracks = [
-            build_track(number, self._sightings[track], self._portraits[track][1], self._size_hw, self._model, smooth)
-            for number, track in enumerate(kept)
+            build_track(
+                number,
+                self._sightings[track],
+                self._portraits[track][1],
+                self._size_hw,
+                self._model,
+                smooth,
+                self._refinements.get(track),
+            )
+            for number, track in enumerate(self._kept())
         ]
         return VideoReconstruction(
             tracks=tuple(tracks),
@@ -190,6 +226,12 @@ class _FirstPass:
             cuts=tuple(self._cuts),
             model=self._model,
         )
+
+    def _kept(self) -> list[int]:
+        """The tracks that are long enough, longest first."""
+        least = min(self._options.least_frames, self._count)
+        kept = [track for track, sightings in self._sightings.items() if len(sightings) >= least]
+        return sorted(kept, key=lambda track: (-len(self._sightings[track]), track))
 
     def _is_cut(self, frame: np.ndarray) -> bool:
         before, self._before = self._before, summarise(frame)
@@ -259,7 +301,10 @@ class _FirstPass:
         return bool(shift > _OFF_CENTRE or abs(np.log(used[0, 0] / right[0, 0])) > _OFF_CENTRE)
 
     def _note(self, index: int, frame: np.ndarray, track: int, face: _Seen) -> None:
-        self._sightings.setdefault(track, []).append(Sighting(index, *face[:4]))
+        sighting = Sighting(index, *face[:4])
+        self._sightings.setdefault(track, []).append(sighting)
+        if self._keyframes is not None:
+            self._keyframes.setdefault(track, KeyframePool(self._model)).see(frame, sighting)
         confidence = float(face.landmarks_confidence.mean())
         if track not in self._portraits or confidence > _BETTER * self._portraits[track][0]:
             self._portraits[track] = confidence, Portrait(index, cut_region(frame, face.vertices_px))

@@ -48,7 +48,7 @@ LAYERS = (
     ("reconstruct", "unguided", "networks_file"),
     (
         *("detect*", "parse", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
-        *("video", "video_io", "face_track"),
+        *("video", "video_io", "face_track", "keyframes", "refine"),
     ),
     ("cli*",),
     ("__init__", "__main__"),
