@@ -1,6 +1,8 @@
 """`python -m eval results`: the README's table from runs, byte for byte; what is stored of them; messages."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from eval.results.table import BEGIN, END, rows_between, table_of, with_table
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STORED = sorted((ROOT / "docs" / "results").glob("*.json"))
+COMMANDS = sorted(set(re.findall(r"`python -m eval ([^`]+)`", "".join(rows_between(README).values()))))
 HEAD = "| | figure | command |\n|---|---|---|\n"
 
 
@@ -207,6 +210,13 @@ def test_a_run_records_its_command(tmp_path: Path) -> None:
 
 def test_the_readme_has_the_rows_that_runs_make() -> None:
     assert list(rows_between(README)) == [row.label for row in ROWS]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_table_exist(command: str) -> None:
+    """With --help: the options are parsed, an unknown one fails, nothing is measured."""
+    result = CliRunner().invoke(app, [*shlex.split(command), "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output, result.output
 
 
 def test_the_readme_is_what_the_stored_runs_make() -> None:
