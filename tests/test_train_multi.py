@@ -1,6 +1,7 @@
 """Stage multi: frames of one person share an identity, only the regressors learn, and the weights make a face."""
 
 import json
+import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def test_views_come_beside_the_people_where_there_are_photos(inputs: Inputs, wit
     task = MultiTask(config, with_views, CPU)
     source = task.train_data()
     assert isinstance(source, PeopleAndViews)
-    batch = next(source(0))
+    batch = next(pickle.loads(pickle.dumps(source))(0))  # as worker processes get it
     assert len(batch["frames"]) == 3 and len(views_of(batch)["crop"]) == 5
     losses = task.train_step(task.model, batch, 0.0)
     assert task.views is not None
@@ -189,12 +190,14 @@ def test_pictures_show_a_row_a_person(with_networks: Inputs) -> None:
 
 def test_the_stage_ends_in_weights_that_reconstruct(inputs: Inputs, with_views: Inputs, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
-    weights = run("multi", CONFIG, inputs, RunOptions(tmp_path / "run", steps=2, workers=0, log_steps=1), fabric)
+    config, options = replace(CONFIG, views_batch=2), RunOptions(tmp_path / "run", steps=2, workers=0, log_steps=1)
+    weights = run("multi", config, with_views, options, fabric)
     networks = FaceNetworks.load(weights, MorphableModel.load(inputs.extra[0]))
     assert networks(torch.rand(2, 3, 64, 64)).vertices_px.isfinite().all()
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     figures = next(entry for entry in log if entry["group"] == "valid")
-    assert {"census_distance", "landmark_percent", "among_frames", "among_people"} < set(figures)
+    assert {"census_distance", "landmark_percent", "among_frames", "among_people", "gradient/views"} < set(figures)
+    assert {"views", "views_shape_mm", "views_neutral_mm"} < set(log[0])
     again = MultiTask(CONFIG, replace(with_views, weights=(weights,)), CPU)  # from stage multi too
     assert isinstance(again.model, PeopleNetworks) and again.views is not None
     assert (tmp_path / "run" / "swapped.png").is_file()
