@@ -23,6 +23,7 @@ from tests.toy_views import toy_model, toy_photos, toy_views
 from train import ablation
 from train.__main__ import choose_config, run
 from train.config import Inputs, OptimiserConfig, RunOptions
+from train.mixed_batches import views_of
 from train.multi import MultiTask, MultiTrainConfig
 from train.objective import ConsistencyWeights
 from train.pgn import PgnTask, PgnTrainConfig
@@ -167,8 +168,15 @@ def test_stage_multi_keeps_the_kind(people: Inputs, tmp_path: Path) -> None:
     model = MorphableModel.load(people.extra[0])
     with_views = replace(people, extra=(*people.extra, toy_photos(tmp_path, model.arrays())))
     fabric = Fabric(accelerator="cpu", devices=1)
-    task = MultiTask(MULTI, with_views, CPU)
+    task = MultiTask(replace(MULTI, views_batch=2, views_weight=1.0), with_views, CPU)
     assert task.views is not None and isinstance(task.views.model, UnguidedViews)
+    batch = next(task.train_data()(0))
+    losses = task.train_step(task.model.eval(), batch, 0.0)
+    alone = task.views.train_step(task.views.model.eval(), views_of(batch), 0.0)
+    torch.testing.assert_close(losses["views"], alone["loss"], rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        figures = task.validate(task.model)
+    assert min(figures[f"gradient/{name}"] for name in ("census", "landmark", "views")) > 0
     weights = run("multi", MULTI, people, RunOptions(tmp_path / "run", steps=1, workers=0), fabric)
     assert isinstance(load_networks(weights, model), UnguidedNetworks)
     assert isinstance(MultiTask(MULTI, replace(people, weights=(weights,)), CPU).model, UnguidedPeople)
