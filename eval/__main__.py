@@ -7,6 +7,7 @@ import typer
 
 from eval import tables
 from eval.cli_aflw2000 import aflw2000, aflw2000_labels
+from eval.cli_clips_shape import clips_shape
 from eval.cli_facewarehouse import facewarehouse
 from eval.cli_now import now
 from eval.cli_realy import realy
@@ -122,37 +123,6 @@ def clips_command(
     _save(json, {"benchmark": "clips", **_source(method, weights), **run.as_dict()})
 
 
-@app.command("clips-shape")
-def clips_shape(
-    data: Data,
-    people: Annotated[int, typer.Option(min=1, help="How many generated people, a clip each.")] = 100,
-    frames: Annotated[int, typer.Option(min=2, help="Frames of a clip.")] = 8,
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    json: Json = None,
-) -> None:
-    """Shape from clips with exact geometry: generated people, and the Lee Perry-Smith scan where it is there."""
-    from eval.clip_run import run_clips
-    from eval.clips import GeneratedClips, ScanClip
-    from eval.mean_face import MeanFace
-    from eval.report import run_as_dict
-
-    method = _face3d(weights, model, device)
-    methods = (method, MeanFace(method.model))
-    scan = []
-    try:
-        scan.append(ScanClip(_folder(data, "scans/lee_perry_smith"), method.model, frames))
-    except FileNotFoundError as error:
-        tables.say(f"{error}; only generated people are measured")
-    unseen = run_clips(GeneratedClips(method.model, people, frames), methods, tables.progress)
-    content: dict[str, Any] = {"frames": frames}
-    for name, runs in (("people", unseen), *(("scan", run_clips(clip, methods)) for clip in scan)):
-        tables.show_meshes(*runs)
-        content |= {name: run_as_dict(runs[0]), f"{name}_floor": run_as_dict(runs[1])}
-    _write(json, weights, {"benchmark": "clips-shape", **content})
-
-
 @app.command("stereo")
 def stereo_command(
     data: Data,
@@ -220,6 +190,7 @@ def contact_sheet(
 app.command()(aflw2000)
 app.command("aflw2000-labels")(aflw2000_labels)
 app.command()(shape)
+app.command("clips-shape")(clips_shape)
 app.command()(facewarehouse)
 app.command()(now)
 app.command()(report)

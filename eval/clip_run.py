@@ -1,4 +1,4 @@
-"""Methods on clips: frame by frame, or all frames of a clip at once, scored in one pass by the same code."""
+"""Methods on clips: frame by frame, all frames of a clip at once, or stored, scored in one pass by the same code."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from eval.clip_frames import frames_of
 from eval.clip_scores import identity_spread, landmark_jitter_percent
 from eval.clips import Clip, Clips
-from eval.protocol import Method, Prediction, Record, Run
+from eval.protocol import LeftOut, Method, Prediction, Record, Run, Stored
 
 Images = Sequence[UInt8[np.ndarray, "H W 3"]]
 
@@ -42,11 +43,11 @@ class _Scored(NamedTuple):
 
 def run_clips(
     clips: Clips,
-    methods: Sequence[Method | ClipMethod],
+    methods: Sequence[Method | ClipMethod | Stored],
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[Run]:
     """Every clip drawn once and given, with its true boxes, to each method in turn; a run a method, in their order."""
-    asked = [method if isinstance(method, ClipMethod) else FrameByFrame(method) for method in methods]
+    asked = [method if isinstance(method, ClipMethod | Stored) else FrameByFrame(method) for method in methods]
     scored: list[list[_Scored]] = [[] for _ in asked]
     for index in progress(range(clips.count)):
         clip = clips.clip(index)
@@ -58,8 +59,24 @@ def run_clips(
     ]
 
 
-def _score(clips: Clips, clip: Clip, method: ClipMethod) -> _Scored:
-    predictions = method.predict_clip(clip.images, clip.boxes_px)
+def _predictions(clip: Clip, method: ClipMethod | Stored) -> list[Prediction]:
+    """One a frame. LeftOut, which names the frame, where something stored is missing or cannot be read."""
+    if isinstance(method, ClipMethod):
+        return method.predict_clip(clip.images, clip.boxes_px)
+    predictions = []
+    for frame in frames_of(clip):
+        try:
+            predictions.append(method.of_sample(frame, "gt"))
+        except LeftOut as problem:
+            raise LeftOut(f"{frame.name}: {problem}") from problem
+    return predictions
+
+
+def _score(clips: Clips, clip: Clip, method: ClipMethod | Stored) -> _Scored:
+    try:
+        predictions = _predictions(clip, method)
+    except LeftOut as problem:
+        return _Scored(Record(clip.name, {}, str(problem)), None)
     if len(predictions) != len(clip.images):
         raise ValueError(f"{method.name}: got {len(predictions)} predictions of {len(clip.images)} frames")
     sets = sorted(set.intersection(*(set(prediction.landmarks_px) for prediction in predictions)))

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eval import __main__ as commands
+from eval import methods
 from eval.clip_camera import Camera, line_kernel
 from eval.clip_motion import Motion, blended, clip_times, eased, random_motion, sway
 from eval.clip_run import FrameByFrame, run_clips
@@ -254,7 +255,9 @@ def test_what_cannot_be_scored_is_named(clips: GeneratedClips, model: MorphableM
 
 @pytest.fixture
 def command(monkeypatch):
-    monkeypatch.setattr(commands, "_face3d", lambda *_: Face3d(fake_reconstructor([])))
+    method = Face3d(fake_reconstructor([]))
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
 
     def invoke(*arguments: str | Path) -> str:
         arguments = ("clips-shape", "--people", "2", "--frames", "2", *map(str, arguments))
@@ -272,6 +275,25 @@ def test_command_without_the_scan(command, tmp_path: Path) -> None:
     assert set(result["people"]["samples"]) == {"person 000", "person 001"}
     assert set(MESH_ERRORS) <= set(result["people_floor"]["summary"])
     assert result["frames"] == 2 and "scan" not in result and "packages" in result["environment"]
+
+
+def test_clips_of_exported_predictions_are_the_same(command, tmp_path: Path) -> None:
+    directly = command("--data", tmp_path, "--export", tmp_path / "e")
+    again = ("--data", tmp_path, "--method", "files", "--predictions", tmp_path / "e")
+    assert command(*again) == directly
+    with pytest.raises(ValueError, match="another configuration: benchmark: .*, 2 frames, asked .*, 3 frames"):
+        command(*again, "--frames", "3")
+    (tmp_path / "e" / "people" / "person 001 frame 001.npz").unlink()
+    assert "left out: person 001: person 001 frame 001: no file" in command(*again)
+    with pytest.raises(FileNotFoundError, match="no folder people or scan"):
+        command("--data", tmp_path, "--method", "files", "--predictions", tmp_path)
+
+
+def test_frames_are_written_for_other_systems(command, tmp_path: Path) -> None:
+    command("--data", tmp_path, "--samples", tmp_path / "s")
+    listed = json.loads((tmp_path / "s" / "people" / "samples.json").read_text())
+    assert [each["name"] for each in listed[:2]] == ["person 000 frame 000", "person 000 frame 001"]
+    assert len(listed) == 4 and all(len(each["box_px"]) == 4 for each in listed)
 
 
 def test_command_with_the_scan(command, data_dir: Path, tmp_path: Path) -> None:

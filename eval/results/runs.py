@@ -17,6 +17,7 @@ _NAMES = {
     "identity on LFW": "identity",
     "clips-shape": "clips_shape",
 }
+_PARTS = {"shape": "scan", "clips-shape": "people"}
 _LAYOUTS = ("chairs", "sintel", "middlebury", "generated")
 
 
@@ -104,8 +105,8 @@ def _without_samples(content: dict[str, Any]) -> dict[str, Any]:
 
 def _name_of(path: Path, content: dict[str, Any]) -> str:
     benchmark, method = str(content.get("benchmark")), content.get("method", "face3d")
-    if benchmark == "shape":
-        method = content.get("scan", {}).get("method")
+    if benchmark in _PARTS:
+        method = content.get(_PARTS[benchmark], {}).get("method")
     if benchmark == "AFLW2000-3D sparse" and method == "face3d" and content.get("split") == "current":
         return f"aflw2000_{content.get('crop')}"
     if benchmark in _NAMES and method == "face3d":
