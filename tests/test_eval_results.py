@@ -124,6 +124,18 @@ def test_rows_without_a_run_stay(files: list[Path], readme: Path) -> None:
     assert readme.read_text(encoding="utf-8").count(row) == 1 and "old" not in readme.read_text(encoding="utf-8")
 
 
+def test_a_part_that_a_run_lacks_is_a_row_without_a_run(tmp_path: Path) -> None:
+    names = ("per_vertex_mm", "neutral_mm", "pooled_neutral_mm", "identity_spread", "identity_spread_across_people")
+    jitters = ("landmark_jitter_percent/3dmm", "landmark_jitter_percent/pgn")
+    summary = {name: {"mean": 1.0, "std": 0.0, "count": 3} for name in (*names, *jitters)}
+    people = {"method": "face3d", "samples_in_all": 3, "left_out": {}, "summary": summary}
+    content = {"benchmark": "clips-shape", "frames": 8, "people": people, "people_floor": people}
+    write_json(tmp_path / "c.json", {**content, "command": "python -m eval clips-shape --data DATA"})
+    shown = run(tmp_path / "c.json")
+    assert "| 3 people, 8 frames: 1.00 / 1.00 / 1.00 mm; mean face 1.00 / 1.00 / 1.00 mm |" in shown
+    assert "no run of: clip of the scan" in shown
+
+
 def test_other_embedded_files_are_told(tmp_path: Path) -> None:
     files = {**embedded_sha256(), "detector.safetensors": "0", "flow.safetensors": "0"}
     at = {"command": "python -m eval dlib --data DATA", "environment": {"embedded_sha256": files}}

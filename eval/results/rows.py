@@ -13,7 +13,8 @@ _MESH, _PGN = "3dmm", "pgn"
 class Row(NamedTuple):
     """`figure(run)` writes the cell; `beside` is another method's run of the same pairs, shown after it.
 
-    `data` stands for DATA where the data is made, by the command `made_by`, and not downloaded.
+    `data` stands for DATA where the data is made, by the command `made_by`, and not downloaded. `part` is what a run may
+    lack: the row then has no run.
     """
 
     label: str
@@ -22,6 +23,7 @@ class Row(NamedTuple):
     beside: str | None = None
     data: str = "DATA"
     made_by: str = ""
+    part: str = ""
 
 
 def _nme(run: Figures, points: str, labels: str, bold: bool = False) -> str:
@@ -149,7 +151,7 @@ ROWS = (
     Row(
         "the same, spread of the identity in a clip / across people; jitter of landmarks", "clips_shape", _clips_spread
     ),
-    Row("clip of the scan, median distance: a frame / the frames' mean", "clips_shape", _clips_scan),
+    Row("clip of the scan, median distance: a frame / the frames' mean", "clips_shape", _clips_scan, part="scan"),
     Row("the morphable model itself on that scan, identity fitted to its surface", "model", _model),
     Row("dlib's example faces", "dlib", _dlib),
     Row("identity coefficients on LFW (training data)", "identity", _identity),

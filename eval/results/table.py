@@ -29,7 +29,7 @@ def table_of(runs: Mapping[str, Figures], before: Mapping[str, str] | None = Non
     told: set[str] = set()
     for row in ROWS:
         run = runs.get(row.run)
-        if run is not None:
+        if run is not None and (not row.part or row.part in run.content):
             table.lines.append(_line(row, run, runs.get(row.beside or ""), command=row.run not in told))
             told.add(row.run)
         elif before and row.label in before:
