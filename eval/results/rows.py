@@ -13,8 +13,8 @@ _MESH, _PGN = "3dmm", "pgn"
 class Row(NamedTuple):
     """`figure(run)` writes the cell; `beside` is another method's run of the same pairs, shown after it.
 
-    `data` stands for DATA where the data is made, by the command `made_by`, and not downloaded. `part` is what a run may
-    lack: the row then has no run.
+    `data` stands for DATA where the data is made, by the command `made_by`, and not downloaded. `part` is what a run
+    may lack: the row then has no run.
     """
 
     label: str
