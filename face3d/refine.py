@@ -10,7 +10,7 @@ every step,
 
 I_(j->i) is keyframe i with the skin of keyframe j (`face3d.consistency`), L_p the census loss; l_k the PGN's landmarks,
 x and y in halves of the crop, weighted by confidence; a_0, e_0 what the networks said; squares are means over
-coefficients. A third of the pairs is held out: where they do not agree better afterwards (by 0.5 %), nothing
+coefficients. A third of the pairs is held out: where they do not agree better afterwards (by 1 %), nothing
 is changed.
 """
 
@@ -45,7 +45,8 @@ Progress = Callable[[int], None]
 
 _RATE, _BETAS = 0.05, (0.8, 0.95)
 _LANDMARK, _PRIOR, _STAY = 2.0, 3e-4, 0.05
-_LEAST_GAIN = 0.005  # of the census loss: with the true shape, chance gives some 0.002
+_LEAST_GAIN = 0.01  # of the census loss: with the true shape, chance gives up to 0.005
+_CONTRAST = 0.1  # of the crops that are compared: the census then tells an edge from noise
 _EXPRESSION_SHARE = 0.8  # of the identity's prior, as in training
 _FADE = 4  # frames from a keyframe over which what is special to its expression fades
 
@@ -165,7 +166,8 @@ class _Problem:
 
         seen = [keyframe.seen for keyframe in keyframes]
         self._model, self._counted = model, counted_triangles(model)
-        self._crops = stacked([keyframe.crop for keyframe in keyframes]).permute(0, 3, 1, 2)[None].float() / 255
+        crops = stacked([keyframe.crop for keyframe in keyframes]).permute(0, 3, 1, 2)[None]
+        self._crops = crops.float() * (_CONTRAST / 255)
         self._landmarks_px = stacked([face.landmarks_px for face in seen])
         self._confidence = stacked([face.landmarks_confidence for face in seen])
         expression = stacked([face.expression for face in seen]) / model.expression_std

@@ -104,7 +104,7 @@ def test_the_truth_stays(model: MorphableModel, seed: int, monkeypatch: pytest.M
     moved = refine_face(keyframes, identity, model)
     assert moved.about.kept and error_mm(model, moved.identity, shown.identity) < 0.4
     before, after = moved.about.census_before, moved.about.census_after
-    assert before is not None and after is not None and after > 0.995 * before
+    assert before is not None and after is not None and after > 0.99 * before
 
 
 def test_it_is_always_the_same_and_counts_its_steps(model: MorphableModel) -> None:
