@@ -40,7 +40,7 @@ class SingleTrainConfig(TrainConfig):
 
     regressor: RegressorConfig = field(default_factory=RegressorConfig)
     pose_regressor: PoseRegressorConfig | None = None  # None: the pose is that of the PGN's landmarks
-    mix: Mix = Mix(photo=0.15, turned=0.35, other_face=0.8, uses=4.0)
+    mix: Mix = Mix(photo=0.0, turned=0.35, other_face=1.0, uses=4.0)  # exact shapes only: fits are cautious
     landmark_weight: float = 1.0
     shape_weight: float = 0.1  # per millimetre
     neutral_weight: float = 0.1  # per millimetre, of the shape without expression: who it is, not what they do
