@@ -293,3 +293,19 @@ def test_the_ablation_trains_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert list(rows) == [row.name for row in flow_ablation.ROWS if row.shown]
     assert all(set(values) == set(flow_ablation.FIGURES) for values in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("length", "reached", "finished"),
+    [
+        ({"steps": 10}, {"step": 10, "minutes": 0.0}, True),
+        ({"steps": 10}, {"step": 9, "minutes": 0.0}, False),
+        ({"minutes": 0.01}, {"step": 3, "minutes": 0.0}, True),
+        ({"minutes": 20.0}, {"step": 900, "minutes": 12.3}, False),
+    ],
+)
+def test_a_row_that_was_stopped_is_not_finished(
+    length: dict[str, float], reached: dict[str, float], finished: bool, tmp_path: Path
+) -> None:
+    options = flow_ablation.RunOptions(tmp_path, **length)  # type: ignore[arg-type]
+    assert flow_ablation._finished(reached, options) == finished

@@ -9,7 +9,7 @@ goes on with the next.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from lightning_fabric import Fabric
@@ -76,9 +76,21 @@ def train_row(row: Row, out: Path, budget: Budget, changes: list[str], inputs: I
         config = changed(config, [f"network={row.network}", *changes])
         teacher = (out / row.teacher / "weights.safetensors",) if row.teacher else ()
         fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
-        run("flow", config, replace(inputs, weights=teacher), budget.options(row.share, folder), fabric)
-        done.write_text(json.dumps(load_weights(weights)[1]["figures"]) + "\n", encoding="utf-8")
+        options = budget.options(row.share, folder)
+        run("flow", config, replace(inputs, weights=teacher), options, fabric)
+        meta = load_weights(weights)[1]
+        if not _finished(meta, options):
+            raise SystemExit(f"{row.name!r} was stopped at step {meta['step']}: the same command goes on from there")
+        done.write_text(json.dumps(meta["figures"]) + "\n", encoding="utf-8")
     return json.loads(done.read_text(encoding="utf-8"))
+
+
+def _finished(meta: dict[str, Any], options: RunOptions) -> bool:
+    """Whether weights are of a run that came to its end; a signal ends one before."""
+    if options.steps is not None:
+        return bool(meta["step"] >= options.steps)
+    assert options.minutes is not None
+    return bool(meta["minutes"] + 0.05 >= options.minutes)  # they are stored with one decimal
 
 
 def command(
