@@ -14,23 +14,17 @@ from eval.cli_realy import realy
 from eval.cli_report import report
 from eval.cli_results import results
 from eval.cli_shape import shape
+from eval.command import Data, Device, Json, Model, Weights, data_folder, face3d_method, save, source_of, write_run
 
 if TYPE_CHECKING:
-    from eval.method_face3d import Face3d
     from eval.method_flow import Face3dFlow
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Protocols of the field, measured.")
 
-Data = Annotated[Path, typer.Option("--data", help="Folder of the data: the benchmark's own, or the one above it.")]
-Weights = Annotated[Path | None, typer.Option(help="Networks written by `python -m train`; else the embedded ones.")]
-Model = Annotated[Path | None, typer.Option(help="Morphable model .npz; else the embedded one.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; else CUDA where there is one.")]
 FlowWeights = Annotated[
     Path | None, typer.Option(help="Flow network by `python -m train`, for --method face3d; else the embedded one.")
 ]
 Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
-Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write every value and the environment here.")]
 
 
 @app.command("model")
@@ -42,11 +36,11 @@ def model_command(data: Data, model: Model = None, json: Json = None) -> None:
     from face3d.morphable_file import MorphableArrays
 
     arrays = MorphableArrays.load(model or asset_path("face3d_model.npz"))
-    fit = fit_identity(arrays, HeadScan(_folder(data, "scans/lee_perry_smith")))
+    fit = fit_identity(arrays, HeadScan(data_folder(data, "scans/lee_perry_smith")))
     typer.echo(f"mean face   median {fit.mean_face_mm[0]:.2f} mm, mean {fit.mean_face_mm[1]:.2f} mm")
     typer.echo(f"identity    median {fit.fitted_mm[0]:.2f} mm, mean {fit.fitted_mm[1]:.2f} mm")
     content = {"mean_face_mm": fit.mean_face_mm, "fitted_mm": fit.fitted_mm, "identity": fit.identity.tolist()}
-    _write(json, None, {"benchmark": "model", **content})
+    write_run(json, None, {"benchmark": "model", **content})
 
 
 @app.command()
@@ -55,12 +49,12 @@ def dlib(data: Data, weights: Weights = None, model: Model = None, device: Devic
     from eval.dlib_faces import score_detector
     from eval.protocol import boxes_of
 
-    method = _face3d(weights, model, device)
-    result = score_detector(_folder(data, "dlib_faces"), lambda image: boxes_of(method.find(image)))
-    alone = score_detector(_folder(data, "dlib_faces"), method.detect)
+    method = face3d_method(weights, model, device)
+    result = score_detector(data_folder(data, "dlib_faces"), lambda image: boxes_of(method.find(image)))
+    alone = score_detector(data_folder(data, "dlib_faces"), method.detect)
     tables.show_figures("dlib faces, as a user gets them", result["summary"])
     tables.show_figures("dlib faces, the detector alone", alone["summary"])
-    _write(json, weights, {**result, "detector_alone": alone["summary"]})
+    write_run(json, weights, {**result, "detector_alone": alone["summary"]})
 
 
 @app.command()
@@ -76,10 +70,10 @@ def identity(
     from eval.identity import score_identity
     from eval.lfw import Lfw
 
-    result = score_identity(Lfw(_folder(data, "lfw")), _face3d(weights, model, device), people)
+    result = score_identity(Lfw(data_folder(data, "lfw")), face3d_method(weights, model, device), people)
     figures = {key: value for key, value in result["summary"].items() if isinstance(value, float)}
     tables.show_figures(f"identity on LFW, {people - len(result['left_out'])} of {people} people", figures)
-    _write(json, weights, result)
+    write_run(json, weights, result)
 
 
 @app.command("flow")
@@ -99,10 +93,10 @@ def flow_command(
     from eval.flow_methods import FLOW_METHODS
 
     ours = _face3d_flow(method, weights, device)
-    folder = _folder(data, f"flow/{'rubberwhale' if layout == 'middlebury' else layout}")
+    folder = data_folder(data, f"flow/{'rubberwhale' if layout == 'middlebury' else layout}")
     run = run_flow(layout, folder, ours or FLOW_METHODS[method](), pictures)
     tables.show_pairs(run, ("epe_px", "epe_non_occluded_px", "epe_occluded_px", "fl_percent"))
-    _save(json, {"benchmark": "flow", **_source(method, weights), **run.as_dict()})
+    save(json, {"benchmark": "flow", **_source(method, weights), **run.as_dict()})
 
 
 @app.command("clips")
@@ -120,7 +114,7 @@ def clips_command(
     ours = _face3d_flow(method, weights, device)
     run = run_unlabelled(data, ours or FLOW_METHODS[method]())
     tables.show_pairs(run, ("consistent_percent", "census_distance", "census_distance_without_flow"))
-    _save(json, {"benchmark": "clips", **_source(method, weights), **run.as_dict()})
+    save(json, {"benchmark": "clips", **_source(method, weights), **run.as_dict()})
 
 
 @app.command("stereo")
@@ -138,9 +132,9 @@ def stereo_command(
     from eval.flow_methods import STEREO_METHODS
 
     ours = _face3d_flow(method, weights, device)
-    run = run_stereo(layout, _folder(data, f"stereo/{layout}"), ours or STEREO_METHODS[method](), pictures)
+    run = run_stereo(layout, data_folder(data, f"stereo/{layout}"), ours or STEREO_METHODS[method](), pictures)
     tables.show_pairs(run, ("epe_px", "d1_percent", "bad_3_percent", "bad_3_non_occluded_percent"))
-    _save(json, {"benchmark": "stereo", **_source(method, weights), **run.as_dict()})
+    save(json, {"benchmark": "stereo", **_source(method, weights), **run.as_dict()})
 
 
 @app.command()
@@ -163,13 +157,13 @@ def florence(
     from eval.mean_face import MeanFace
     from eval.report import run_as_dict
 
-    benchmark = Florence(_folder(data, "florence"), SETTINGS if setting == "all" else (setting,))
-    method = _face3d(weights, model, device)
+    benchmark = Florence(data_folder(data, "florence"), SETTINGS if setting == "all" else (setting,))
+    method = face3d_method(weights, model, device)
     ours = run_florence(benchmark, method, variant, frames)
     floor = run_florence(benchmark, WholeFrame(MeanFace(method.model)), variant, frames=1)
     tables.show_meshes(ours, floor)
     content = {"variant": variant, "frames": frames, **run_as_dict(ours), "floor": run_as_dict(floor)}
-    _write(json, weights, {"protocol": f"Florence, {variant}", **content})
+    write_run(json, weights, {"protocol": f"Florence, {variant}", **content})
 
 
 @app.command("contact-sheet")
@@ -183,7 +177,7 @@ def contact_sheet(
     """Overlays and turning views on the 15 photos, LFW faces and clip frames, each PNG at most 400 kB."""
     from eval.contact_sheet import write_sheets
 
-    written = write_sheets(data, output, _face3d(weights, model, device).reconstructor)
+    written = write_sheets(data, output, face3d_method(weights, model, device).reconstructor)
     tables.show_figures(f"bytes in {output}", written)
 
 
@@ -198,13 +192,6 @@ app.command()(realy)
 app.command()(results)
 
 
-def _face3d(weights: Path | None, model: Path | None, device: str | None) -> "Face3d":
-    from eval.method_face3d import Face3d
-    from face3d import Reconstructor
-
-    return Face3d(Reconstructor(weights=weights, morphable_model=model, device=device))
-
-
 def _face3d_flow(method: str, weights: Path | None, device: str | None) -> "Face3dFlow | None":
     """face3d's networks where they are the method; weights go with nothing else."""
     if method != "face3d":
@@ -217,30 +204,9 @@ def _face3d_flow(method: str, weights: Path | None, device: str | None) -> "Face
     return Face3dFlow(FlowEstimator(weights, device))
 
 
-def _folder(data: Path, name: str) -> Path:
-    """`data` itself, or the benchmark's folder in it."""
-    return data / name if (data / name).is_dir() else data
-
-
-def _write(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
-    _save(path, {**_source("face3d", weights), **content})
-
-
 def _source(method: str, weights: Path | None) -> dict[str, Any]:
     """What the JSON says of the weights, where the method has any."""
-    if weights is None:
-        return {"weights": {"file": "embedded"}} if method == "face3d" else {}
-    from eval.report import sha256
-
-    return {"weights": {"file": weights.name, "sha256": sha256(weights)}}
-
-
-def _save(path: Path | None, content: dict[str, Any]) -> None:
-    from eval.report import write_json
-
-    if path is not None:
-        write_json(path, content)
-        tables.say(f"wrote {path}")
+    return {"weights": source_of(weights)} if method == "face3d" else {}
 
 
 def main() -> None:

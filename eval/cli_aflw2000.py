@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from eval import tables
-from eval.command import BoxChoice, Data, Device, Json, Model, Weights, data_folder
+from eval.command import BoxChoice, Data, Device, Json, Model, Weights, data_folder, save
 from eval.method_options import (
     Export,
     MethodName,
@@ -71,7 +71,6 @@ def aflw2000_labels(
 ) -> None:
     """AFLW2000-3D's labels: re-annotated against original, parameters against points, poses against our angles."""
     from eval.aflw2000_labels import score_labels
-    from eval.report import write_json
 
     folder = data_folder(data, "aflw2000")
     basis = bfm68 or next((near / "bfm68" for near in (data, folder.parent) if (near / "bfm68").is_dir()), data)
@@ -82,6 +81,4 @@ def aflw2000_labels(
     figures = {"mean": float(nme.mean()), "largest": float(nme.max()), "photos": len(nme)}
     tables.show_figures("parameters with the 68-point basis against pt3d_68, NME %", figures)
     tables.show_figures("Pose_Para against face3d's angles", {"largest difference, degrees": f"{turn.max():.1e}"})
-    if json is not None:
-        write_json(json, {"benchmark": "AFLW2000-3D labels", **result})
-        tables.say(f"wrote {json}")
+    save(json, {"benchmark": "AFLW2000-3D labels", **result})

@@ -31,11 +31,22 @@ def data_folder(data: Path, name: str) -> Path:
     return data / name if (data / name).is_dir() else data
 
 
-def write_run(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
-    """Write a run as JSON with the weights that made it; nothing without a path."""
-    from eval.report import sha256, write_json
+def source_of(weights: Path | None) -> dict[str, str]:
+    """What the JSON says of the weights that made a run."""
+    from eval.report import sha256
+
+    return {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
+
+
+def save(path: Path | None, content: dict[str, Any]) -> None:
+    """Write a run as JSON and say so; nothing without a path."""
+    from eval.report import write_json
 
     if path is not None:
-        source = {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
-        write_json(path, {"weights": source, **content})
+        write_json(path, content)
         tables.say(f"wrote {path}")
+
+
+def write_run(path: Path | None, weights: Path | None, content: dict[str, Any]) -> None:
+    """Write a run of face3d as JSON with the weights that made it; nothing without a path."""
+    save(path, {"weights": source_of(weights), **content})

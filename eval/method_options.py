@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eval import tables
-
 if TYPE_CHECKING:
     from eval.methods import Choice
     from eval.protocol import Run
@@ -32,14 +30,12 @@ Samples = Annotated[
 
 def write_method_run(path: Path | None, choice: "Choice", content: dict[str, Any]) -> None:
     """Write a run as JSON; face3d's with the file of its weights. Nothing without a path."""
-    from eval.command import write_run
-    from eval.report import write_json
+    from eval.command import save, write_run
 
     if choice.method == "face3d":
         write_run(path, choice.weights, content)
-    elif path is not None:
-        write_json(path, content)
-        tables.say(f"wrote {path}")
+    else:
+        save(path, content)
 
 
 def require_scored(run: "Run") -> None:

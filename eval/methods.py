@@ -90,10 +90,9 @@ def _checksums(assets: tuple[str, ...], file: Path | None) -> list[str]:
 
 def face3d(choice: Choice, benchmark: Pictured, crop: Crop) -> Method:
     """face3d with the embedded weights or any others."""
-    from eval.method_face3d import Face3d
-    from face3d import Reconstructor
+    from eval.command import face3d_method
 
-    return Face3d(Reconstructor(weights=choice.weights, morphable_model=choice.model, device=choice.device))
+    return face3d_method(choice.weights, choice.model, choice.device)
 
 
 def mean_face(choice: Choice, benchmark: Pictured, crop: Crop) -> Method:

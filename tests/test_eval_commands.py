@@ -31,7 +31,7 @@ def method() -> Face3d:
 
 @pytest.fixture
 def run(method: Face3d, monkeypatch):
-    monkeypatch.setattr(commands, "_face3d", lambda *_: method)
+    monkeypatch.setattr(commands, "face3d_method", lambda *_: method)
     monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
     monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
 

@@ -240,7 +240,7 @@ class KnowsModel(Knows):
 
 def test_florence_command(folder: Path, tmp_path: Path, monkeypatch) -> None:
     method = KnowsModel({subject: moved(toy_face(subject, 14), a_move()) for subject in (1, 2)})
-    monkeypatch.setattr(commands, "_face3d", lambda *_: method)
+    monkeypatch.setattr(commands, "face3d_method", lambda *_: method)
     arguments = ["florence", "--data", str(folder.parent), "--variant", "deep3d", "--setting", "PTZ-Indoor"]
     result = CliRunner().invoke(commands.app, [*arguments, "--json", str(tmp_path / "f.json")], catch_exceptions=False)
     assert result.exit_code == 0 and "0.000" in result.output
