@@ -206,7 +206,7 @@ def test_the_ablation_has_rows_for_either_kind(
         ("all", "all", (guided, flow)),
         ("all", "pose_regressed_all", (unguided, flow)),
     ]
-    assert measured[0] == guided and measured[-2] == unguided and len(measured) == 8
+    assert measured[0] == guided and measured[-2] == unguided and len(measured) == 9
     alone = RunOptions(tmp_path / "alone", steps=7)
     ablation.run_ablation(train, people, alone, [], "cpu")
     assert len(json.loads((tmp_path / "alone" / "table.json").read_text())["rows"]) == 2

@@ -1,10 +1,11 @@
 """`python -m train ablation`: what each loss between frames brings, every row with the same budget.
 
 The rows of Liu et al., "Unsupervised 3D face reconstruction with pose guidance" (ACCV 2020), table 1: the single-frame
-weights as they are, then stage `multi` from them with more and more of its losses. Shapes are measured by
-`python -m eval clips-shape`, on generated clips of unseen people. Rows that are measured are kept: a run that was
-stopped goes on with the next. Where weights of stage `single` without pose guidance are given (too), so are the rows
-"pose regressed", single- and multi-frame: the paper's "without PGN".
+weights as they are, then stage `multi` from them with more and more of its losses. The row "step 2, as long", which the
+paper does not have, is trained as they are without any loss between frames: what more training alone brings. Shapes
+are measured by `python -m eval clips-shape`, on generated clips of unseen people. Rows that are measured are kept: a
+run that was stopped goes on with the next. Where weights of stage `single` without pose guidance are given (too), so
+are the rows "pose regressed", single- and multi-frame: the paper's "without PGN".
 """
 
 import json
@@ -35,6 +36,7 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("step 2 only", "step_2", None),
+    Row("step 2, as long", "no_pairs", "no_pairs"),
     Row("L_p-", "rgb", "rgb"),
     Row("L_p", "census", "census"),
     Row("L_p + L_f", "census_flow", "census_flow"),

@@ -74,6 +74,7 @@ def _only(name: str, **weights: float) -> MultiTrainConfig:
 CONFIGS: dict[str, TrainConfig] = {
     "fast": ALL,
     "all": replace(ALL, name="all"),
+    "no_pairs": replace(_only("no_pairs"), agreement_weight=0.0),
     "rgb": _only("rgb", rgb=1.0),
     "census": _only("census", census=1.0),
     "census_flow": _only("census_flow", census=1.0, flow=ALL.consistency.flow),
