@@ -9,6 +9,7 @@ from eval import tables
 from eval.cli_aflw2000 import aflw2000, aflw2000_labels
 from eval.cli_clips_shape import clips_shape
 from eval.cli_facewarehouse import facewarehouse
+from eval.cli_florence import florence
 from eval.cli_now import now
 from eval.cli_realy import realy
 from eval.cli_report import report
@@ -137,35 +138,6 @@ def stereo_command(
     save(json, {"benchmark": "stereo", **_source(method, weights), **run.as_dict()})
 
 
-@app.command()
-def florence(
-    data: Data,
-    variant: Annotated[
-        Literal["mvf", "deep3d", "genova", "ganfit", "nme"], typer.Option(help="Whose protocol (docs/evaluation.md).")
-    ],
-    setting: Annotated[
-        Literal["all", "Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor"], typer.Option(help="Which videos.")
-    ] = "all",
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a video, drawn at random.")] = 5,
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    json: Json = None,
-) -> None:
-    """MICC Florence (licensed data): neutral faces of videos against scans, by one of the papers' protocols."""
-    from eval.florence import SETTINGS, Florence, WholeFrame, run_florence
-    from eval.mean_face import MeanFace
-    from eval.report import run_as_dict
-
-    benchmark = Florence(data_folder(data, "florence"), SETTINGS if setting == "all" else (setting,))
-    method = face3d_method(weights, model, device)
-    ours = run_florence(benchmark, method, variant, frames)
-    floor = run_florence(benchmark, WholeFrame(MeanFace(method.model)), variant, frames=1)
-    tables.show_meshes(ours, floor)
-    content = {"variant": variant, "frames": frames, **run_as_dict(ours), "floor": run_as_dict(floor)}
-    write_run(json, weights, {"protocol": f"Florence, {variant}", **content})
-
-
 @app.command("contact-sheet")
 def contact_sheet(
     data: Data,
@@ -187,6 +159,7 @@ app.command()(shape)
 app.command("clips-shape")(clips_shape)
 app.command()(facewarehouse)
 app.command()(now)
+app.command()(florence)
 app.command()(report)
 app.command()(realy)
 app.command()(results)

@@ -1,7 +1,7 @@
 """Boxes [x0, y0, x1, y1] in pixels: overlap, matching, and the square box that dlib's face data use."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 MATCH_IOU = 0.4
 """A detection counts as the annotated face from this overlap on."""
@@ -25,6 +25,16 @@ def match_box(
     shared = overlap(boxes_px, truth_px[None])[:, 0]
     best = int(shared.argmax())
     return best if shared[best] >= least else None
+
+
+def largest_box(boxes_px: Float[np.ndarray, "N 4"]) -> int | None:
+    """Index of the box with the largest area, the first of equal ones; None where there is none."""
+    return int(np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1).argmax()) if len(boxes_px) else None
+
+
+def whole_photo(image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, " 4"]:
+    """The box from the centre of the first pixel to that of the last."""
+    return np.array([0.0, 0.0, image.shape[1] - 1.0, image.shape[0] - 1.0])
 
 
 def match_all(

@@ -2,7 +2,8 @@
 
 A sample's file is named after it without its suffix: `image00002.npz` (or .obj, .ply, .txt) for `image00002.jpg`. A
 mesh and a .txt of the same name belong together. Where a system found several faces by itself, the others are
-`image00002_face2.npz`, `..._face3`, and the one whose landmarks overlap the true box most, by 0.4 at least, is scored.
+`image00002_face2.npz`, `..._face3`, and the one whose landmarks overlap the true box most, by 0.4 at least, is scored;
+where a benchmark has no boxes, the one whose landmarks are the largest in the photo.
 
 The 68 landmarks of a mesh are known where it has the vertices of the embedded model, or where the folder has a
 `landmark_vertices.txt`: 68 vertex numbers counted from 0, in 300W order.
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval.boxes import match_box
+from eval.boxes import largest_box, match_box
 from eval.prediction_checks import check_prediction
 from eval.prediction_file import SUFFIXES, read_prediction
 from eval.protocol import Crop, LeftOut, Prediction, Sample
@@ -62,7 +63,7 @@ class FromFiles:
             raise LeftOut(str(error)) from error
         if not faces:
             raise NoFile(f"no file {stem} ({', '.join(SUFFIXES)})")
-        return faces[0] if crop == "gt" else faces[_matching(faces, sample.box_px)]
+        return faces[_chosen(faces, sample, crop)]
 
     def _faces(self, stem: str, first_only: bool) -> Iterator[Prediction]:
         face = 1
@@ -117,10 +118,16 @@ def _together(parts: list[Prediction]) -> Prediction:
     return parts[0] if len(parts) == 1 else replace(parts[0], landmarks_px=parts[1].landmarks_px)
 
 
-def _matching(faces: list[Prediction], box_px: Float[np.ndarray, " 4"]) -> int:
-    """The face whose first landmark set overlaps the box; faces without landmarks match nothing."""
+def _chosen(faces: list[Prediction], sample: Sample, crop: Crop) -> int:
+    """The face whose first landmark set overlaps the true box, or is the largest.
+
+    A face without landmarks overlaps nothing, and is smaller than any that has some.
+    """
+    if crop == "gt":
+        return 0
     sets = [next(iter(face.landmarks_px.values()), np.zeros((1, 2))) for face in faces]
-    index = match_box(np.array([landmark_box_px(points) for points in sets], np.float64), box_px)
+    boxes_px = np.array([landmark_box_px(points) for points in sets], np.float64)
+    index = largest_box(boxes_px) if crop == "largest" else match_box(boxes_px, sample.box_px)
     if index is None:
         raise LeftOut("not found by the detector")
     return index

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 ASSETS = ("reconstruct.safetensors", "detector.safetensors")
 MODEL = "face3d_model.npz"
+OF_THE_MODEL = ("face3d", "mean-face")
+"""Methods whose meshes are those of the morphable model."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Choice:
         asked: dict[str, Any] = {"method": self.method, "benchmark": benchmark.name, "crop": crop}
         if self.method == "face3d":
             asked["weights_sha256"] = _checksums(ASSETS if self.weights is None else ASSETS[1:], self.weights)
-        if self.method in ("face3d", "mean-face"):
+        if self.method in OF_THE_MODEL:
             asked["model_sha256"] = _checksums((MODEL,) if self.model is None else (), self.model)
         return asked
 

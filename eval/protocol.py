@@ -7,9 +7,11 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from eval.boxes import match_box
+from eval.boxes import largest_box, match_box
 
-Crop = Literal["gt", "detector"]
+Crop = Literal["gt", "detector", "largest"]
+"""Which face of a photo a method is asked about: the one in the true box, the one that it finds there by itself, or the
+largest that it finds, where a benchmark has no boxes."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class Method(Protocol):
 
 
 class Sample(NamedTuple):
-    """One photo with one annotated face; `truth` is what its benchmark needs to score a prediction."""
+    """One photo with one annotated face; `truth` is what its benchmark needs to score a prediction.
+
+    `box_px`: the true box, or that of the whole photo where a benchmark has none (its crop is then `largest`).
+    """
 
     name: str
     image: UInt8[np.ndarray, "H W 3"]
@@ -135,15 +140,20 @@ def predict(method: Method | Stored, sample: Sample, crop: Crop) -> Prediction:
     elif crop == "gt":
         prediction = method.predict(sample.image, sample.box_px)
     else:
-        found = method.find(sample.image)
-        index = match_box(boxes_of(found), sample.box_px)
-        if index is None:
-            raise LeftOut("not found by the detector")
-        prediction = found[index].prediction
+        prediction = _chosen(method.find(sample.image), sample, crop)
     broken = [name for name, points in prediction.landmarks_px.items() if not np.isfinite(points).all()]
     if broken:
         raise LeftOut(f"landmarks that are not finite: {', '.join(broken)}")
     return prediction
+
+
+def _chosen(found: list[Found], sample: Sample, crop: Crop) -> Prediction:
+    """Of the faces that a method found, the largest, or the one in the true box. LeftOut where there is none."""
+    boxes_px = boxes_of(found)
+    index = largest_box(boxes_px) if crop == "largest" else match_box(boxes_px, sample.box_px)
+    if index is None:
+        raise LeftOut("no face found" if crop == "largest" else "not found by the detector")
+    return found[index].prediction
 
 
 def _score(benchmark: Benchmark, method: Method | Stored, sample: Sample, crop: Crop) -> Record:

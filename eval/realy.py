@@ -14,19 +14,24 @@ No boxes are published. What is silent in the source and our reading: the name o
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from eval.boxes import whole_photo
 from eval.now_region import LANDMARKS
 from eval.obj_mesh import read_obj, read_obj_points
+from eval.protocol import Sample
 from eval.realy_errors import KEYPOINTS, REGIONS, RegionMesh, RegionName
 from eval.seven_landmarks import check_handedness, check_size
 from face3d.io import read_image
 
+BENCHMARK = "REALY"
 View = Literal["front", "side"]
 SCANS = 100
 
@@ -58,24 +63,30 @@ class Scan(NamedTuple):
 class Realy:
     """The folder in its published layout, or a part of the scans and photos.
 
-    `images`: a folder of photos in place of the published one of the view. Raises FileNotFoundError that names a part
-    of the layout that is missing as a whole, ValueError for scales or photo names of another form. Single scans that
-    are missing or damaged are told by `scan`, photos by `image`.
+    `images`: a folder of photos in place of the published one of the view; the name tells both. Raises
+    FileNotFoundError that names a part of the layout that is missing as a whole, ValueError for scales or photo names of
+    another form. Single scans that are missing or damaged are told by `scan`, photos by `sample`.
     """
-
-    name = "REALY"
 
     def __init__(self, folder: Path, view: View = "front", images: Path | None = None) -> None:
         self.folder, self.view = folder, view
+        self.name = f"{BENCHMARK}, {view}" + (f", photos of {images.name}" if images is not None else "")
         for part in ("REALY_HIFI3D_keypoints", "REALY_scan_region"):
             if not (folder / part).is_dir():
                 raise FileNotFoundError(f"no {part} in {folder}. {_LICENCE}")
         self.mm_per_unit = read_scales(folder / "metrical_scale.txt")
         self.photos = find_photos(images or _photo_folder(folder / "REALY_image", view))
 
-    def image(self, photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
-        """The photo. ValueError where it is damaged."""
-        return read_image(photo.path)
+    def sample(self, photo: Photo) -> Sample:
+        """The photo, of which no box is published. ValueError where it is damaged."""
+        image = read_image(photo.path)
+        return Sample(photo.name, image, whole_photo(image), photo)
+
+    def samples(self) -> Iterator[Sample]:
+        """The photos that are whole; the others are named where they are measured."""
+        for photo in self.photos:
+            with suppress(FileNotFoundError, ValueError):
+                yield self.sample(photo)
 
     def keypoints(self, number: int) -> Float[np.ndarray, "85 3"]:
         """The 85 points of a scan, in its unit. FileNotFoundError, ValueError for another count."""

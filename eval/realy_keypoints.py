@@ -10,7 +10,7 @@ embedded mean face. The published boards use files made by REALY's authors.
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,12 +18,21 @@ from jaxtyping import Float, Int
 from eval.alignment import align_points
 from eval.distance import ClosestPoints, Surface
 from eval.florence_metrics import FaceMesh
+from eval.protocol import Prediction
 from eval.realy import Realy
 from eval.realy_errors import KEYPOINTS
 from face3d.morphable import MorphableModel
 
 _INNER = slice(17, 68)
 _OFF_LANDMARK_MM = 20.0
+
+
+class KeypointSource(Protocol):
+    """Where the 85 of a prediction lie: the same for all of one topology, or asked of each."""
+
+    def of_prediction(self, prediction: Prediction) -> "Keypoints":
+        """Those on the prediction's topology. ValueError where there are none."""
+        ...
 
 
 class Keypoints(NamedTuple):
@@ -37,6 +46,14 @@ class Keypoints(NamedTuple):
         """The points of a mesh of this topology."""
         return (vertices[self.triangles[self.triangle]] * self.weights[:, :, None]).sum(1)
 
+    def of_prediction(self, prediction: Prediction) -> "Keypoints":
+        """These; ValueError for a mesh with other triangles."""
+        mesh_triangles = prediction.triangles
+        if mesh_triangles is None or not np.array_equal(mesh_triangles, self.triangles):
+            count = 0 if mesh_triangles is None else len(mesh_triangles)
+            raise ValueError(f"the mesh has other triangles ({count}) than its keypoints' ({len(self.triangles)})")
+        return self
+
 
 def keypoints_of(model: MorphableModel, path: Path | None, data: Realy) -> Keypoints:
     """Those of a published file for the model's mesh, or placed on its mean face.
@@ -49,12 +66,15 @@ def keypoints_of(model: MorphableModel, path: Path | None, data: Realy) -> Keypo
     if path is None:
         return place_keypoints(mean_face, data.mean_keypoints())
     found = read_keypoints(path, mean_face.triangles)
-    off_mm = float(np.linalg.norm((found.of(mean_face.vertices)[:68] - landmarks)[_INNER], axis=1).max())
-    if off_mm > _OFF_LANDMARK_MM:
-        raise ValueError(
-            f"{path}: a keypoint lies {off_mm:.0f} mm off the model's landmark: keypoints of another mesh?"
-        )
+    check_on_landmarks(found, mean_face, str(path))
     return found
+
+
+def check_on_landmarks(keypoints: Keypoints, face: FaceMesh, what: str) -> None:
+    """ValueError that names `what` where one of the inner 51 lies elsewhere on the face than its landmark."""
+    off_mm = float(np.linalg.norm((keypoints.of(face.vertices)[:68] - face.landmarks)[_INNER], axis=1).max())
+    if off_mm > _OFF_LANDMARK_MM:
+        raise ValueError(f"{what}: a keypoint lies {off_mm:.0f} mm off the mesh's landmark: keypoints of another mesh?")
 
 
 def read_keypoints(path: Path, triangles: Int[np.ndarray, "F 3"]) -> Keypoints:

@@ -10,27 +10,25 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.now_region import LANDMARKS
-from eval.protocol import Method, Prediction, Record, Run
-from eval.realy import SCANS, Photo, Realy, Scan
+from eval.protocol import LeftOut, Method, Prediction, Record, Run, Stored, predict
+from eval.realy import BENCHMARK, SCANS, Photo, Realy, Scan
 from eval.realy_errors import REGIONS, Face, region_errors
-from eval.realy_keypoints import Keypoints
+from eval.realy_keypoints import KeypointSource
 from eval.seven_landmarks import check_handedness
 
 
-def face_of_prediction(prediction: Prediction, keypoints: Keypoints) -> Face:
-    """The mesh with its keypoints. ValueError where it has none, another topology, or is broken or mirrored."""
+def face_of_prediction(prediction: Prediction, keypoints: KeypointSource) -> Face:
+    """The mesh with its keypoints. ValueError where it has none, or is broken or mirrored."""
     mesh, triangles = prediction.vertices_mm, prediction.triangles
     if mesh is None or triangles is None:
         raise ValueError("a prediction needs vertices_mm and triangles for REALY")
-    if not np.array_equal(triangles, keypoints.triangles):
-        raise ValueError(
-            f"the mesh has other triangles ({len(triangles)}) than its keypoints' ({len(keypoints.triangles)})"
-        )
+    if not len(mesh) or not len(triangles):
+        raise ValueError(f"empty mesh: {len(mesh)} vertices, {len(triangles)} triangles")
     if triangles.max() >= len(mesh):
         raise ValueError(f"triangle indices up to {triangles.max()} do not fit {len(mesh)} vertices")
     if not np.isfinite(mesh).all():
         raise ValueError(f"{int((~np.isfinite(mesh)).any(1).sum())} of {len(mesh)} mesh vertices are not finite")
-    points = keypoints.of(mesh.astype(np.float64))
+    points = keypoints.of_prediction(prediction).of(mesh.astype(np.float64))
     check_handedness(points[list(LANDMARKS)], "the predicted face")
     return Face(mesh.astype(np.float64), triangles, points)
 
@@ -55,7 +53,7 @@ class _Scans:
             raise ValueError(scan)
         return scan
 
-    def measure(self, number: int, prediction: Prediction, keypoints: Keypoints) -> dict[str, float]:
+    def measure(self, number: int, prediction: Prediction, keypoints: KeypointSource) -> dict[str, float]:
         """Errors in mm by region, and their mean."""
         if self._last is not None and self._last[0] == number and self._last[1] is prediction.vertices_mm:
             return self._last[2]
@@ -67,7 +65,7 @@ class _Scans:
         return scores
 
 
-def run_realy(data: Realy, method: Method, keypoints: Keypoints) -> Run:
+def run_realy(data: Realy, method: Method | Stored, keypoints: KeypointSource) -> Run:
     """Every photo of the view. A photo that is damaged, whose scan is, in which no face is found, or whose mesh cannot
     be measured is left out, named and counted. ValueError where none is left.
     """
@@ -83,21 +81,21 @@ def run_realy(data: Realy, method: Method, keypoints: Keypoints) -> Run:
         "scans": len({photo.scan for photo, _ in scored}),
         "scans_of_the_protocol": SCANS,
     }
-    return Run(data.name, method.name, "detector", records, {**counts, **summarise([record for _, record in scored])})
+    return Run(BENCHMARK, method.name, "largest", records, {**counts, **summarise([record for _, record in scored])})
 
 
-def _record(photo: Photo, data: Realy, scans: _Scans, method: Method, keypoints: Keypoints) -> Record:
+def _record(photo: Photo, data: Realy, scans: _Scans, method: Method | Stored, keypoints: KeypointSource) -> Record:
     try:
-        image = data.image(photo)
+        sample = data.sample(photo)
         scans.of(photo.scan)
     except (FileNotFoundError, ValueError) as error:
         return Record(photo.name, {}, str(error))
-    found = method.find(image)
-    if not found:
-        return Record(photo.name, {}, "no face found")
-    largest = max(found, key=lambda face: float(np.prod(face.box_px[2:] - face.box_px[:2])))
     try:
-        return Record(photo.name, scans.measure(photo.scan, largest.prediction, keypoints))
+        prediction = predict(method, sample, "largest")
+    except LeftOut as reason:
+        return Record(photo.name, {}, str(reason))
+    try:
+        return Record(photo.name, scans.measure(photo.scan, prediction, keypoints))
     except ValueError as error:
         return Record(photo.name, {}, str(error))
 

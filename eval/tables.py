@@ -109,7 +109,8 @@ def show_shape(ours: "Run", floor: "Run", people: "Run | None") -> None:
 
 def show_meshes(ours: "Run", floor: "Run") -> None:
     """Mean and standard deviation of each error over the meshes, beside the mean face's mean."""
-    title = f"{ours.benchmark}, {ours.method}, {ours.crop} crop"
+    asked = "largest face" if ours.crop == "largest" else f"{ours.crop} crop"
+    title = f"{ours.benchmark}, {ours.method}, {asked}"
     table = Table(Column("", no_wrap=True), "mean", "std", "mean face", "count", title=title)
     for name, figure in ours.summary.items():
         if isinstance(figure, dict) and "mean" in figure:

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eval.alignment import Alignment
 from eval.florence_metrics import FaceMesh
+from eval.protocol import Found, Prediction
 from eval.realy_errors import REGIONS, Face, RegionMesh, RegionName
 from eval.realy_keypoints import Keypoints, place_keypoints
-from tests.mini_florence import GREY_STEP, toy_face, write_obj
+from face3d.morphable import MorphableModel
+from tests.mini_florence import GREY_STEP, Knows, a_move, toy_face, write_obj
 
 MM_PER_UNIT = 9.0
 ROWS = 40
@@ -47,6 +50,41 @@ def toy_keypoints(rows: int = ROWS, at_vertices: bool = True) -> Keypoints:
 
 def keyed(face: FaceMesh, keypoints: Keypoints) -> Face:
     return Face(face.vertices, face.triangles, keypoints.of(face.vertices))
+
+
+def there(face: FaceMesh, move: Alignment) -> FaceMesh:
+    return face._replace(vertices=move.apply(face.vertices), landmarks=move.apply(face.landmarks))
+
+
+def prediction_of(face: FaceMesh) -> Prediction:
+    """A face without expression: its mesh is the neutral one too."""
+    return Prediction(
+        vertices_mm=face.vertices,
+        neutral_mm=face.vertices,
+        triangles=face.triangles,
+        model_landmarks_mm=face.landmarks,
+    )
+
+
+class KnowsPosed(Knows):
+    """Answers with a mesh in the topology of the toy model, in mm."""
+
+    model = MorphableModel.random(0, ROWS, ROWS)
+
+    def predict(self, image: np.ndarray, box_px: np.ndarray) -> Prediction:
+        return prediction_of(self.faces[round(float(image.mean()) / GREY_STEP)])
+
+    def find(self, image: np.ndarray) -> list[Found]:
+        return [Found(box, self.predict(image, box)) for box in (np.array([0.0, 0, 30, 30]),) if image.mean() > 20]
+
+
+def knows() -> KnowsPosed:
+    return KnowsPosed({number: there(toy_scan(number), a_move(MM_PER_UNIT)) for number in (1, 2)})
+
+
+def published_rows(keypoints: Keypoints) -> list[list[float]]:
+    """What a published file of keypoints holds."""
+    return [[int(index), *weights[:2].tolist()] for index, weights in zip(*keypoints[1:], strict=True)]
 
 
 def compact(region: RegionMesh) -> RegionMesh:

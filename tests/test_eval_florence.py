@@ -9,9 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from eval import __main__ as commands
+from eval import methods
 from eval.distance import Surface
-from eval.florence import SETTINGS, Florence, WholeFrame, random_frames, read_ljson, run_florence
+from eval.florence import SETTINGS, Florence, read_ljson
+from eval.florence_frames import random_frames
 from eval.florence_metrics import CROP_MM, VARIANTS, FaceMesh, face_of, global_scale, mean_face_of
+from eval.florence_run import run_florence
 from eval.mean_face import MeanFace
 from eval.point_to_plane import surface_normals
 from eval.protocol import Prediction
@@ -179,9 +182,10 @@ def test_a_video_without_a_face_is_left_out_and_counted(folder: Path) -> None:
 
 def test_frames_are_random_and_reproducible(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mjpeg", [20 * k for k in range(12)])
-    drawn = [[round(frame.mean() / 20) for frame in random_frames(tmp_path / "a.mjpeg", 5, seed)] for seed in (0, 0, 1)]
+    drawn = [[number for number, _ in random_frames(tmp_path / "a.mjpeg", 5, seed)] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0])) == 5
+    assert all(round(frame.mean() / 20) == number for number, frame in random_frames(tmp_path / "a.mjpeg", 5, 0))
     assert len(list(random_frames(tmp_path / "a.mjpeg", 50, 0))) == 12
     (tmp_path / "b.mjpeg").write_bytes(b"not a video")
     with pytest.raises(ValueError, match="not a video"):
@@ -189,7 +193,7 @@ def test_frames_are_random_and_reproducible(tmp_path: Path) -> None:
 
 
 def test_mean_face_is_the_floor(folder: Path) -> None:
-    run = run_florence(Florence(folder), WholeFrame(MeanFace(MorphableModel.random(0))), "mvf", frames=1)
+    run = run_florence(Florence(folder), MeanFace(MorphableModel.random(0)), "mvf", frames=1)
     errors = {record.scores["mvf/single_mm"] for record in run.records if record.name.startswith("subject_01")}
     assert len(errors) == 1 and errors.pop() > 0.2
 
@@ -240,12 +244,14 @@ class KnowsModel(Knows):
 
 def test_florence_command(folder: Path, tmp_path: Path, monkeypatch) -> None:
     method = KnowsModel({subject: moved(toy_face(subject, 14), a_move()) for subject in (1, 2)})
-    monkeypatch.setattr(commands, "face3d_method", lambda *_: method)
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: method)
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: method.model)
     arguments = ["florence", "--data", str(folder.parent), "--variant", "deep3d", "--setting", "PTZ-Indoor"]
     result = CliRunner().invoke(commands.app, [*arguments, "--json", str(tmp_path / "f.json")], catch_exceptions=False)
     assert result.exit_code == 0 and "0.000" in result.output
     content = json.loads((tmp_path / "f.json").read_text())
-    assert content["variant"] == "deep3d"
+    assert content["variant"] == "deep3d" and content["crop"] == "largest"
+    assert content["weights"] == {"file": "embedded"}
     assert content["summary"]["PTZ-Indoor/deep3d/pooled_mm"]["count"] == 2
     assert content["floor"]["summary"]["PTZ-Indoor/deep3d/pooled_mm"]["mean"] > 0.1
 

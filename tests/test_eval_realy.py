@@ -9,29 +9,35 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from eval import __main__ as commands
-from eval import cli_realy
-from eval.alignment import Alignment
+from eval import methods
 from eval.distance import Surface
-from eval.florence_metrics import FaceMesh
 from eval.point_to_plane import surface_normals
-from eval.protocol import Found, Prediction, Record
+from eval.protocol import Prediction, Record
 from eval.realy import Realy, find_photos, read_scales
 from eval.realy_errors import REGIONS, RegionMesh, global_alignment, merged, region_errors, regional_alignment
 from eval.realy_keypoints import keypoints_of, place_keypoints, read_keypoints
 from eval.realy_run import face_of_prediction, run_realy, summarise
-from face3d.morphable import MorphableModel
-from tests.mini_florence import Knows, a_move, toy_face, write_obj
-from tests.mini_realy import MM_PER_UNIT, ROWS, compact, keyed, toy_keypoints, toy_regions, toy_scan, write_realy
+from tests.mini_florence import a_move, toy_face, write_obj
+from tests.mini_realy import (
+    MM_PER_UNIT,
+    ROWS,
+    KnowsPosed,
+    compact,
+    keyed,
+    knows,
+    published_rows,
+    there,
+    toy_keypoints,
+    toy_regions,
+    toy_scan,
+    write_realy,
+)
 
 # Of the toy model's people 4 and 5 against its scan 3 (48 rows, keypoints between vertices), by REALY's own main.py.
 PUBLISHED = {
     4: {"nose": 0.0458444, "mouth": 0.1795882, "forehead": 0.0822618, "cheek": 0.0839800},
     5: {"nose": 0.0414646, "mouth": 0.1222767, "forehead": 0.0855306, "cheek": 0.0693535},
 }
-
-
-def there(face: FaceMesh, move: Alignment) -> FaceMesh:
-    return face._replace(vertices=move.apply(face.vertices), landmarks=move.apply(face.landmarks))
 
 
 def truth_of(seed: int = 3, rows: int = ROWS, at_vertices: bool = True):
@@ -144,7 +150,7 @@ def test_published_keypoint_files_are_read(tmp_path: Path) -> None:
 
 def test_keypoints_of_another_mesh_are_refused(folder: Path, tmp_path: Path) -> None:
     keypoints, path = toy_keypoints(), tmp_path / "other.txt"
-    rows = [[int(index), *weights[:2].tolist()] for index, weights in zip(*keypoints[1:], strict=True)]
+    rows = published_rows(keypoints)
     path.write_text(json.dumps(rows))
     data = Realy(folder)
     np.testing.assert_array_equal(keypoints_of(KnowsPosed.model, path, data).triangle, keypoints.triangle)
@@ -157,26 +163,6 @@ def test_figures_are_the_published_ones() -> None:
     records = [Record(str(k), {f"{name}_mm": float(k) for name in (*REGIONS, "all")}) for k in (1, 2, 6)]
     assert summarise(records)["nose"] == {"mean": 3.0, "median": 2.0, "std": pytest.approx(np.sqrt(7)), "count": 3}
     assert np.isnan(summarise(records[:1])["all"]["std"])
-
-
-def prediction_of(face: FaceMesh) -> Prediction:
-    return Prediction(vertices_mm=face.vertices, triangles=face.triangles, model_landmarks_mm=face.landmarks)
-
-
-class KnowsPosed(Knows):
-    """Answers with a mesh in the topology of the toy model."""
-
-    model = MorphableModel.random(0, ROWS, ROWS)
-
-    def predict(self, image: np.ndarray, box_px: np.ndarray) -> Prediction:
-        return prediction_of(self.faces[round(float(image.mean()) / 40)])
-
-    def find(self, image: np.ndarray) -> list[Found]:
-        return [Found(box, self.predict(image, box)) for box in (np.array([0.0, 0, 30, 30]),) if image.mean() > 20]
-
-
-def knows() -> KnowsPosed:
-    return KnowsPosed({number: there(toy_scan(number), a_move(9.0)) for number in (1, 2)})
 
 
 @pytest.fixture
@@ -333,13 +319,12 @@ def test_other_files_are_refused(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_file", [False, True])
 def test_realy_command(folder: Path, tmp_path: Path, monkeypatch, with_file: bool) -> None:
-    monkeypatch.setattr(cli_realy, "face3d_method", lambda *_: knows())
+    monkeypatch.setitem(methods.METHODS, "face3d", lambda *_: knows())
+    monkeypatch.setattr(methods.Choice, "morphable_model", lambda _: KnowsPosed.model)
     (folder / "REALY_scan_region/2/nose.obj").unlink()
     arguments = ["realy", "--data", str(folder.parent), "--view", "side", "--json", str(tmp_path / "r.json")]
     if with_file:
-        keypoints = toy_keypoints()
-        rows = [[int(index), *weights[:2].tolist()] for index, weights in zip(*keypoints[1:], strict=True)]
-        (tmp_path / "toy.txt").write_text(json.dumps(rows))
+        (tmp_path / "toy.txt").write_text(json.dumps(published_rows(toy_keypoints())))
         arguments += ["--keypoints", str(tmp_path / "toy.txt")]
     result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
     assert result.exit_code == 0 and "2 of 4 photos left out" in result.output

@@ -145,14 +145,14 @@ def _differences_of(run: PageRun, published: PublishedTable) -> Iterator[str]:
         )
     if run.left_out:
         yield f"{len(run.left_out)} of {run.in_all} samples are left out of these figures."
-    if published.box and run.crop == "detector":
+    if published.box and run.crop != "gt":
         yield "the method finds the face itself, where the published ones were given the true box."
 
 
 def method_of(run: PageRun) -> str:
-    """The method, and whether it came to the face without a box."""
+    """The method, and whether it came to the face without a box (`detector`, `largest`)."""
     always = run.benchmark == "MICC Florence"  # its protocol gives no box
-    return f"{run.method} (no box given)" if run.crop == "detector" and not always else run.method
+    return f"{run.method} (no box given)" if run.crop != "gt" and not always else run.method
 
 
 def readable(name: str) -> str:
