@@ -30,6 +30,11 @@ class Alignment(NamedTuple):
         """Points of the target frame in the source frame."""
         return (points - self.translation) @ self.rotation / self.scale
 
+    def after(self, first: "Alignment") -> "Alignment":
+        """`first`, then this one, as one similarity."""
+        turn, scale = self.rotation @ first.rotation, self.scale * first.scale
+        return Alignment(turn, scale, self.scale * self.rotation @ first.translation + self.translation)
+
 
 class IcpResult(NamedTuple):
     """Where ICP ended: the alignment, the distance of every target point to the moved surface, steps taken."""

@@ -41,7 +41,7 @@ def errors_of_meshes(
         "per_vertex_mm": float(np.mean(with_expression)),
         "neutral_mm": float(np.mean([per_vertex_mm(pair[1], neutral.vertices, face) for pair in pairs])),
         "pooled_neutral_mm": per_vertex_mm(pooled.vertices, neutral.vertices, face),
-        "point_to_plane_mm": mvf(pooled, neutral),
+        "point_to_plane_mm": mvf(pooled, neutral).error,
     }
 
 
@@ -55,7 +55,7 @@ def error_of_scan(predictions: Sequence[Prediction], scan: HeadScan, neutral: Fa
     mean = Prediction(neutral_mm=pooled.vertices, triangles=pooled.triangles, model_landmarks_mm=pooled.landmarks)
     errors = {f"single_{key}": float(np.mean([each[key] for each in single])) for key in ("median_mm", "mean_mm")}
     errors |= {f"pooled_{key}": scan_error(scan, mean)[key] for key in ("median_mm", "mean_mm")}
-    return errors | {"point_to_plane_mm": mvf(pooled, neutral)}
+    return errors | {"point_to_plane_mm": mvf(pooled, neutral).error}
 
 
 def per_vertex_mm(

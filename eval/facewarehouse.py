@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval.alignment import align_points, icp
+from eval.alignment import Alignment, IcpResult, align_points, icp
 from eval.distance import Surface
 from eval.now_region import LANDMARKS, face_region
 from eval.obj_mesh import ObjMesh, read_obj
@@ -188,18 +188,32 @@ def _keys(triangles: Int[np.ndarray, "F 3"], count: int) -> Int[np.ndarray, " F"
 def per_vertex_mm(truth: Truth, prediction: Prediction) -> float:
     """Mean distance of corresponding vertices of the face after the best similarity on them, in mm of the truth."""
     assert prediction.vertices_mm is not None
-    source = prediction.vertices_mm[truth.face].astype(np.float64)
-    target = truth.vertices_mm[truth.face]
-    return float(np.linalg.norm(align_points(source, target).apply(source) - target, axis=1).mean())
+    moved = per_vertex_alignment(truth, prediction).apply(prediction.vertices_mm[truth.face].astype(np.float64))
+    return float(np.linalg.norm(moved - truth.vertices_mm[truth.face], axis=1).mean())
+
+
+def per_vertex_alignment(truth: Truth, prediction: Prediction) -> Alignment:
+    """The best similarity on corresponding vertices of the face."""
+    assert prediction.vertices_mm is not None
+    return align_points(prediction.vertices_mm[truth.face].astype(np.float64), truth.vertices_mm[truth.face])
 
 
 def closest_point_mm(truth: Truth, prediction: Prediction) -> float:
     """Mean distance in mm from the true face's vertices to the predicted mesh (with expression) after ICP with scale.
 
-    ICP starts from the five landmarks that hardly move with an expression, those of the neutral prediction.
+    ValueError as `closest_point_fit`.
+    """
+    return float(closest_point_fit(truth, prediction).distance.mean())
+
+
+def closest_point_fit(truth: Truth, prediction: Prediction) -> IcpResult:
+    """Where ICP puts the predicted mesh (with expression), and the true vertices' distances to it in mm.
+
+    ICP starts from the five landmarks that hardly move with an expression, those of the neutral prediction. ValueError
+    where the prediction has no mesh with triangles and landmarks.
     """
     mesh, triangles, landmarks = prediction.vertices_mm, prediction.triangles, prediction.model_landmarks_mm
     if mesh is None or triangles is None or landmarks is None:
         raise ValueError("a prediction needs vertices_mm, triangles and model_landmarks_mm for FaceWarehouse")
     start = align_points(landmarks[list(STEADY)].astype(np.float64), truth.landmarks_mm)
-    return float(icp(Surface(mesh, triangles), truth.vertices_mm[truth.face], start).distance.mean())
+    return icp(Surface(mesh, triangles), truth.vertices_mm[truth.face], start)

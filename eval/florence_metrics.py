@@ -34,6 +34,13 @@ _SEVEN = list(LANDMARKS)
 VariantName = Literal["mvf", "deep3d", "genova", "ganfit", "nme"]
 
 
+class Measured(NamedTuple):
+    """An error, and where the face lay on the scan when it was measured (scan frame from the face's)."""
+
+    error: float
+    alignment: Alignment
+
+
 class FaceMesh(NamedTuple):
     """A scan (mm) or a predicted face (mm of its model) with its 68 landmarks, all in one frame."""
 
@@ -76,19 +83,21 @@ def global_scale(pairs: list[tuple[FaceMesh, FaceMesh]]) -> float:
     return float(np.exp(np.mean([np.log(similarity_of(face, scan).scale) for face, scan in pairs])))
 
 
-def mvf(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
+def mvf(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> Measured:
     """Mean point-to-plane distance in mm of the scan's vertices in the crop, after ICP with scale."""
-    return float(_to_plane(face, _cropped(scan, radius_mm), similarity_of(face, scan)).mean())
+    distance, alignment = _to_plane(face, _cropped(scan, radius_mm), similarity_of(face, scan))
+    return Measured(float(distance.mean()), alignment)
 
 
-def deep3d(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
+def deep3d(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> Measured:
     """Root mean square point-to-plane distance in mm, the forehead cut, after ICP with scale."""
     points = _cropped(scan, radius_mm)
     points = points[below_brows(points, scan.landmarks)]
-    return float(np.sqrt((_to_plane(face, points, similarity_of(face, scan)) ** 2).mean()))
+    distance, alignment = _to_plane(face, points, similarity_of(face, scan))
+    return Measured(float(np.sqrt((distance**2).mean())), alignment)
 
 
-def genova(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
+def genova(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> Measured:
     """Mean point-to-plane distance in mm after rigid ICP, both over the scan points that the face covers only.
 
     The face comes with the one scale of all faces (`global_scale`). Covered: the closest point is not on the face's
@@ -99,27 +108,29 @@ def genova(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
     covered = _covered(surface, alignment.invert(points))
     for _ in range(_ROUNDS):
         if not covered.any():
-            return float("nan")
+            return Measured(float("nan"), alignment)
         alignment = icp(surface, points[covered], alignment, with_scale=False).alignment
         before, covered = covered, _covered(surface, alignment.invert(points))
         if np.array_equal(before, covered):
             break
     distance = point_to_plane(surface, alignment.invert(points))[covered]
-    return float(distance.mean()) if len(distance) else float("nan")
+    return Measured(float(distance.mean()) if len(distance) else float("nan"), alignment)
 
 
-def ganfit(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
+def ganfit(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> Measured:
     """Mean of the mean distances scan-to-face and face-to-scan in mm, each after its own ICP with scale.
 
-    GANFit first registers its template to the scan; here the scan itself is measured, with its own vertices.
+    GANFit first registers its template to the scan; here the scan itself is measured, with its own vertices. The
+    alignment is that of scan-to-face.
     """
     start = similarity_of(face, scan)
     to_face = _icp(face, _cropped(scan, radius_mm), start)
     to_scan = _icp(scan, _cropped(face, radius_mm / start.scale), _inverse(start))
-    return float(to_face.distance.mean() + to_scan.distance.mean() / to_scan.alignment.scale) / 2
+    error = float(to_face.distance.mean() + to_scan.distance.mean() / to_scan.alignment.scale) / 2
+    return Measured(error, to_face.alignment)
 
 
-def nme(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
+def nme(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> Measured:
     """Mean distance of the face's vertices in the crop to the scan, after ICP, in % of the scan's outer eye distance.
 
     Corresponding points are the closest ones, as in VRN's and PRNet's evaluation.
@@ -128,21 +139,26 @@ def nme(face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
     moved = found.alignment.apply(face.vertices)
     inside = moved[near_nose_tip(moved, found.alignment.apply(face.landmarks), radius_mm)]
     outer = np.linalg.norm(scan.landmarks[OUTER_EYE_CORNERS[0]] - scan.landmarks[OUTER_EYE_CORNERS[1]])
-    return float(100.0 * Surface(scan.vertices, scan.triangles).closest(inside).distance.mean() / outer)
+    distance = Surface(scan.vertices, scan.triangles).closest(inside).distance
+    return Measured(float(100.0 * distance.mean() / outer), found.alignment)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A protocol: its error, the unit, whether all faces share a scale, and which scans of a subject count.
+    """A protocol: what it measures, the unit, whether all faces share a scale, and which scans of a subject count.
 
     `radius_mm` holds subjects with a crop of their own; the error is the least over the scans in `scans` that exist.
     """
 
-    error: Callable[[FaceMesh, FaceMesh, float], float]
+    measure: Callable[[FaceMesh, FaceMesh, float], Measured]
     unit: str = "mm"
     one_scale: bool = False
     scans: tuple[str, ...] = ("frontal1",)
     radius_mm: Mapping[int, float] = field(default_factory=dict)
+
+    def error(self, face: FaceMesh, scan: FaceMesh, radius_mm: float = CROP_MM) -> float:
+        """The error alone, in `unit`."""
+        return self.measure(face, scan, radius_mm).error
 
 
 VARIANTS: dict[VariantName, Variant] = {
@@ -169,10 +185,13 @@ def _covered(surface: Surface, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndar
     return ~on_border(surface, surface.closest(points).points, tolerance)
 
 
-def _to_plane(face: FaceMesh, points: Float[np.ndarray, "N 3"], start: Alignment) -> Float[np.ndarray, " N"]:
+def _to_plane(
+    face: FaceMesh, points: Float[np.ndarray, "N 3"], start: Alignment
+) -> tuple[Float[np.ndarray, " N"], Alignment]:
+    """Distance of each point to the face's planes after ICP with scale, in the points' unit, and the alignment."""
     surface = Surface(face.vertices, face.triangles)
     found = icp(surface, points, start).alignment
-    return point_to_plane(surface, found.invert(points)) * found.scale
+    return point_to_plane(surface, found.invert(points)) * found.scale, found
 
 
 def _icp(mesh: FaceMesh, points: Float[np.ndarray, "N 3"], start: Alignment) -> IcpResult:

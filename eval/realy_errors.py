@@ -74,13 +74,31 @@ class Face(NamedTuple):
         return self._replace(vertices=move.apply(self.vertices), keypoints=move.apply(self.keypoints))
 
 
+class RegionFit(NamedTuple):
+    """Mean distance of a region's points in the truth's unit, and where the prediction lay (truth's frame from it)."""
+
+    error: float
+    alignment: Alignment
+
+
 def region_errors(
     face: Face, regions: dict[RegionName, RegionMesh], truth: Float[np.ndarray, "85 3"]
 ) -> dict[RegionName, float]:
     """Mean distance of each region in the truth's unit. ValueError for an empty or broken mesh."""
-    there = face.moved(global_alignment(face.keypoints, truth))
-    surface = Surface(there.vertices, there.triangles)
-    return {name: region_error(surface, there.keypoints, region, truth, name) for name, region in regions.items()}
+    return {name: fit.error for name, fit in region_fits(face, regions, truth).items()}
+
+
+def region_fits(
+    face: Face, regions: dict[RegionName, RegionMesh], truth: Float[np.ndarray, "85 3"]
+) -> dict[RegionName, RegionFit]:
+    """Error and alignment of each region. ValueError for an empty or broken mesh."""
+    move = global_alignment(face.keypoints, truth)
+    there = face.moved(move)
+    surface, fits = Surface(there.vertices, there.triangles), {}
+    for name, region in regions.items():
+        fit = region_fit(surface, there.keypoints, region, truth, name)
+        fits[name] = fit._replace(alignment=fit.alignment.after(move))
+    return fits
 
 
 def global_alignment(keypoints: Float[np.ndarray, "85 3"], truth: Float[np.ndarray, "85 3"]) -> Alignment:
@@ -122,13 +140,13 @@ def regional_alignment(
     return current
 
 
-def region_error(
+def region_fit(
     surface: Surface,
     keypoints: Float[np.ndarray, "85 3"],
     region: RegionMesh,
     truth: Float[np.ndarray, "85 3"],
     name: RegionName,
-) -> float:
+) -> RegionFit:
     """rICP and bICP of one region: the mean distance of its points to where they correspond on the prediction."""
     move = regional_alignment(surface, keypoints, region.vertices, truth, name)
     region = merged(region)
@@ -141,7 +159,7 @@ def region_error(
     else:
         deformed = nonrigid_icp(region.vertices, region.triangles, closest, PLAIN_STAGES)
     found = move.apply(surface.closest(move.invert(deformed)).points)
-    return float(np.linalg.norm(found - region.vertices, axis=1).mean())
+    return RegionFit(float(np.linalg.norm(found - region.vertices, axis=1).mean()), move)
 
 
 def merged(region: RegionMesh) -> RegionMesh:

@@ -62,13 +62,7 @@ class HeadScan:
     @cached_property
     def seen_triangles(self) -> Int[np.ndarray, "F 3"]:
         """What is seen from yaw -60 to 60: not the eye sockets and the inside of the mouth."""
-        views = (turned_view((0.0, yaw, 0.0), self.region.centre, 4.0, 1000) for yaw in _SEEN_FROM_DEG)
-        ids = [
-            np.unique(rasterise_numpy(view.project(self.vertices_mm), self.triangles, (1000, 1000)).triangle)
-            for view in views
-        ]
-        found = np.unique(np.concatenate(ids))
-        return self.triangles[found[found >= 0]]
+        return seen_triangles(self.vertices_mm, self.triangles, self.region.centre)
 
     def surface(self) -> Surface:
         """The whole scan for closest-point queries."""
@@ -79,6 +73,16 @@ class HeadScan:
         view = turned_view((0.0, yaw_deg, 0.0), self.region.centre, 0.0031 * size_px, size_px)
         background = backdrop(seed, size_px)
         return draw(view.project(self.vertices_mm), self.triangles, self.texture, background, Light()), view
+
+
+def seen_triangles(
+    vertices_mm: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"], centre_mm: Float[np.ndarray, " 3"]
+) -> Int[np.ndarray, "F 3"]:
+    """The triangles of a head that are seen from yaw -60 to 60, within 125 mm of `centre_mm` to each side."""
+    views = (turned_view((0.0, yaw, 0.0), centre_mm, 4.0, 1000) for yaw in _SEEN_FROM_DEG)
+    ids = [np.unique(rasterise_numpy(view.project(vertices_mm), triangles, (1000, 1000)).triangle) for view in views]
+    found = np.unique(np.concatenate(ids))
+    return triangles[found[found >= 0]]
 
 
 def sample_surface(
