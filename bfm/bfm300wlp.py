@@ -27,7 +27,8 @@ def read_model_shape(path: Path, expression_path: Path | None = None) -> RawMode
     fields = read_mat(path, "300W-LP Model_Shape")
     mean = fields.points("mu_shape")
     basis = fields.basis("w", len(mean))
-    identity = scaled(basis, fields.vector("sigma", len(basis)), f"{path}: 'w' and 'sigma'")
+    sigma = fields.vector("sigma", len(basis))
+    identity = scaled(basis, sigma, f"{path}: 'w' and 'sigma'")
     other = read_mat(expression_path or _expression_file(path), "300W-LP Model_Exp")
     expression_mean = other.points("mu_exp")
     if len(expression_mean) != len(mean):
@@ -47,6 +48,7 @@ def read_model_shape(path: Path, expression_path: Path | None = None) -> RawMode
         albedo_basis=identity[:0] if "mu_tex" in fields else None,
         landmark_vertices=fields.indices("keypoints", len(mean), base=1) if "keypoints" in fields else None,
         notes=("albedo components are left out: the file has no spreads for w_tex",) if "mu_tex" in fields else (),
+        identity_sigma=sigma,
     )
 
 

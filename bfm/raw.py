@@ -21,6 +21,7 @@ class SurfacePoints:
 class RawModel:
     """A model in the unit and axes of its file; bases are displacements for one standard deviation or weight.
 
+    `identity_sigma`: standard deviations that the file's own coefficients of unit-norm components have.
     `strict` models are known to be faces: implausible size or axes are an error there, a remark elsewhere.
     """
 
@@ -44,6 +45,7 @@ class RawModel:
     directions: frames.Directions | None = None
     strict: bool = True
     notes: tuple[str, ...] = field(default=())
+    identity_sigma: Float[np.ndarray, " K"] | None = None
 
 
 def assemble(raw: RawModel, landmarks: SurfacePoints | None = None) -> MorphableArrays:
@@ -163,4 +165,5 @@ def _meta(raw: RawModel, notes: list[str]) -> ModelMeta:
         expression_kind="blendshape" if raw.expression_kind == "blendshape" else "component",
         created_by="python -m bfm convert",
         notes="; ".join(notes),
+        identity_sigma=None if raw.identity_sigma is None else tuple(float(value) for value in raw.identity_sigma),
     )

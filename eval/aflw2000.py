@@ -1,4 +1,4 @@
-"""AFLW2000-3D, sparse: 68-point NME by yaw and pose error, original and re-annotated labels.
+"""AFLW2000-3D: 68-point NME by yaw and pose error, original and re-annotated labels; dense scores where asked for.
 
 Layout as published: `imageNNNNN.jpg` with `imageNNNNN.mat` (pt3d_68, Pose_Para), any number of them; beside them
 the label arrays of `eval.aflw2000_arrays` (a photo's row is found by its original points, so that a part of the set is
@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.io import loadmat
 
-from eval.aflw2000_arrays import MATLAB_ORIGIN, LabelArrays, YawSplit
+from eval.aflw2000_arrays import LabelArrays, YawSplit
+from eval.aflw2000_pose import true_landmarks_px
 from eval.balanced import balanced_subset, curve
+from eval.dense_truth import DenseTruth, DenseTruths
 from eval.protocol import Prediction, Record, Sample
 from face3d.io import read_image
 from face3d.metrics import angle_error_deg, landmark_box_px, mean_by_yaw, nme_percent
@@ -34,18 +36,20 @@ class Truth(NamedTuple):
     reannotated_px: Float[np.ndarray, "68 2"] | None
     euler_deg: Float[np.ndarray, " 3"]
     binned_yaw_deg: float
+    dense: DenseTruth | None = None
 
 
 class Aflw2000:
     """The benchmark on a folder of photos in the published layout.
 
     `split`: the yaw that photos are put into bins by, that of Pose_Para (`current`, 1312/383/305 photos) or of the
-    label array that the papers used (`paper`, 1306/462/232; FileNotFoundError without it).
+    label array that the papers used (`paper`, 1306/462/232; FileNotFoundError without it). `dense`: true meshes, which
+    predicted ones are then scored against as well.
     """
 
     name = "AFLW2000-3D sparse"
 
-    def __init__(self, folder: Path, split: YawSplit = "current") -> None:
+    def __init__(self, folder: Path, split: YawSplit = "current", dense: DenseTruths | None = None) -> None:
         self.photos = sorted(folder.glob("image*.jpg"))
         if not self.photos:
             raise FileNotFoundError(f"no image*.jpg in {folder}: expected AFLW2000-3D's photos with their .mat files")
@@ -54,7 +58,7 @@ class Aflw2000:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(self.photos)} photos in {folder} have no .mat: {missing[:3]}"
             )
-        self.labels, self.split = LabelArrays.read(folder / "labels"), split
+        self.labels, self.split, self.dense = LabelArrays.read(folder / "labels"), split, dense
         if split == "paper" and (self.labels is None or self.labels.paper_yaw_deg is None):
             raise FileNotFoundError(f"no label arrays with the papers' yaws in {folder / 'labels'}")
 
@@ -70,12 +74,12 @@ class Aflw2000:
             if name not in fields or fields[name].shape != shape:
                 got = fields[name].shape if name in fields else "nothing"
                 raise ValueError(f"{file.name}: expected field {name} {shape}, got {got}")
-        points = fields["pt3d_68"].astype(np.float64)
         euler_deg = np.rad2deg(fields["Pose_Para"][0, :3].astype(np.float64))
-        original_px = points[:2].T - MATLAB_ORIGIN
+        original_px = true_landmarks_px(fields)[:, :2]
         row = self.labels.row_of(original_px) if self.labels else None
         again = self.labels.reannotated_px[row] if self.labels and row is not None else None
-        return Truth(original_px, again, euler_deg, self._binned_yaw_deg(row, euler_deg))
+        dense = self.dense.of_photo(fields, file.name) if self.dense else None
+        return Truth(original_px, again, euler_deg, self._binned_yaw_deg(row, euler_deg), dense)
 
     def _binned_yaw_deg(self, row: int | None, euler_deg: Float[np.ndarray, " 3"]) -> float:
         """The split's yaw; NaN, which is in no bin, for a photo that the papers' array does not have."""
@@ -85,7 +89,10 @@ class Aflw2000:
         return float("nan") if yaws_deg is None or row is None else float(yaws_deg[row])
 
     def score(self, sample: Sample, prediction: Prediction) -> dict[str, float]:
-        """NME % of each landmark set against both label sets, angle errors (NaN beyond the limit), yaw of the split."""
+        """NME % of each landmark set against both label sets, angle errors (NaN beyond the limit), yaw of the split.
+
+        With true meshes the scores of `DenseTruths`, too.
+        """
         truth: Truth = sample.truth
         scores = {"yaw_deg": truth.binned_yaw_deg}
         for name, points in prediction.landmarks_px.items():
@@ -97,10 +104,12 @@ class Aflw2000:
             measured = bool((np.abs(truth.euler_deg) <= POSE_LIMIT_DEG).all())
             for angle, value in zip(ANGLES, error, strict=True):
                 scores[f"pose/{angle}"] = float(value) if measured else float("nan")
+        if self.dense and truth.dense:
+            scores |= self.dense.scores(truth.dense, prediction)
         return scores
 
     def summarise(self, records: list[Record]) -> dict[str, Any]:
-        """`nme_by_yaw` for each landmark and label set; pose MAE per angle, their mean, its photo count."""
+        """`nme_by_yaw` of each NME and dense score; pose MAE per angle, their mean, its photo count."""
         summary: dict[str, Any] = {}
         names = sorted({name for record in records for name in record.scores if name != "yaw_deg"})
         for name in names:

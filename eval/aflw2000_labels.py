@@ -3,12 +3,10 @@
 The re-annotated points, scored as a prediction of the original ones, tell what a perfect method may differ by; they
 are the benchmark's own check, too: 2.81 / 3.23 / 4.10 %, mean of bins 3.38 (the papers' yaws: 3.447).
 
-A photo's parameters (Shape_Para, Exp_Para, Pose_Para) give its 68 points by 3DDFA's equation
-
-    p = f Pr R(pitch, yaw, roll) (mean + A shape + B expression) + t,    y up, 1-based
-
-(Zhu et al., CVPR 2016, equation 2). With the 40 and 10 components of the 68-point basis (`bfm68`) that 3DDFA publishes,
-of the 199 and 29 that the labels were made with, pt3d_68 comes out with 0.85 % NME in the mean, 1.60 % at most.
+A photo's parameters (Shape_Para, Exp_Para, Pose_Para) give its 68 points by 3DDFA's equation (`eval.aflw2000_pose`)
+with S = mean + A shape + B expression. With the 40 and 10 components of the 68-point basis (`bfm68`) that 3DDFA
+publishes, of the 199 and 29 that the labels were made with, pt3d_68 comes out with 0.85 % NME in the mean, 1.60 % at
+most.
 """
 
 from pathlib import Path
@@ -20,14 +18,13 @@ from jaxtyping import Float
 from scipy.io import loadmat
 
 from eval.aflw2000 import nme_by_yaw
-from eval.aflw2000_arrays import MATLAB_ORIGIN, LabelArrays
+from eval.aflw2000_arrays import LabelArrays
+from eval.aflw2000_pose import LabelledPose, true_landmarks_px
 from face3d.geometry import euler_deg_from_rotation, rotation_from_euler_deg
 from face3d.metrics import nme_percent
 from face3d.pose import pose_from_landmarks
 
-HEIGHT_PX = 450
 _MM_PER_UNIT = 1e-3  # the Basel Face Model counts in micrometres
-_Y_UP = np.array([1.0, -1.0, -1.0])
 
 
 class LandmarkBasis(NamedTuple):
@@ -49,13 +46,11 @@ class LandmarkBasis(NamedTuple):
 
 
 class LabelledFace(NamedTuple):
-    """What the .mat file of a photo says: 0-based points, the model's 68 points in mm, pose."""
+    """What the .mat file of a photo says: 0-based points with depth, the model's 68 points in mm, pose."""
 
-    landmarks_px: Float[np.ndarray, "68 2"]
+    landmarks_px: Float[np.ndarray, "68 3"]
     landmarks_mm: Float[np.ndarray, "68 3"]
-    euler_deg: Float[np.ndarray, " 3"]
-    scale: float
-    translation_px: Float[np.ndarray, " 2"]
+    pose: LabelledPose
 
     @classmethod
     def read(cls, file: Path, basis: LandmarkBasis) -> "LabelledFace":
@@ -63,31 +58,12 @@ class LabelledFace(NamedTuple):
         label = loadmat(file)
         flat = basis.mean + basis.shape @ label["Shape_Para"][: basis.shape.shape[1], 0]
         flat = flat + basis.expression @ label["Exp_Para"][: basis.expression.shape[1], 0]
-        pitch, yaw, roll, x, y, _, factor = label["Pose_Para"][0].astype(np.float64)
-        return cls(
-            label["pt3d_68"][:2].T.astype(np.float64) - MATLAB_ORIGIN,
-            flat.reshape(68, 3) * _MM_PER_UNIT,
-            np.rad2deg([pitch, yaw, roll]),
-            float(factor) / _MM_PER_UNIT,
-            np.array([x - MATLAB_ORIGIN, HEIGHT_PX - y]),
-        )
+        landmarks_mm = flat.reshape(68, 3) * _MM_PER_UNIT
+        return cls(true_landmarks_px(label), landmarks_mm, LabelledPose.read(label["Pose_Para"]))
 
     def projected_px(self) -> Float[np.ndarray, "68 3"]:
-        """3DDFA's equation, turned into 0-based pixels with y down, and depth in pixels, larger is farther."""
-        upright = self.scale * self.landmarks_mm @ rotation_3ddfa(np.deg2rad(self.euler_deg)).T
-        return upright * _Y_UP + [*self.translation_px, 0.0]
-
-
-def rotation_3ddfa(euler_rad: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
-    """RotationMatrix.m of 300W-LP: Rx(pitch) Ry(yaw) Rz(roll) in an image whose y points up.
-
-    Written from the source, on its own: `face3d.geometry` is checked against it.
-    """
-    (cx, cy, cz), (sx, sy, sz) = np.cos(euler_rad), np.sin(euler_rad)
-    about_x = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
-    about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-    about_z = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
-    return about_x @ about_y @ about_z
+        """The model's points in the photo, by the labelled pose."""
+        return self.pose.place(self.landmarks_mm)
 
 
 def score_labels(labels: Path, photos: Path, bfm68: Path) -> dict[str, Any]:
@@ -121,12 +97,12 @@ def pose_difference_deg(face: LabelledFace) -> float:
 
     One is `rotation_from_euler_deg` of its angles, the other what `pose_from_landmarks` finds in its projected points.
     """
-    truth = torch.from_numpy(face.euler_deg)[None]
-    labelled = torch.from_numpy(np.diag(_Y_UP) @ rotation_3ddfa(np.deg2rad(face.euler_deg)))[None]
+    truth = torch.from_numpy(face.pose.euler_deg)[None]
+    labelled = torch.from_numpy(face.pose.rotation)[None]
     mm, px = (torch.from_numpy(points)[None] for points in (face.landmarks_mm, face.projected_px()))
     found = pose_from_landmarks(mm, px).rotation
     turns = [_angle_deg(rotation, labelled) for rotation in (rotation_from_euler_deg(truth), found)]
-    if abs(face.euler_deg[1]) < 90.0:
+    if abs(face.pose.euler_deg[1]) < 90.0:
         turns.append(float((euler_deg_from_rotation(found) - truth).abs().max()))
     return max(turns)
 

@@ -18,6 +18,14 @@ from eval.method_options import (
     write_method_run,
 )
 
+Dense = Annotated[bool, typer.Option("--dense", help="Score meshes, too: dense NME and reconstruction error.")]
+Bfm = Annotated[
+    Path | None,
+    typer.Option("--bfm", help="With --dense: the labels' model, by `python -m bfm convert Model_Shape.mat`."),
+]
+DensePoints = Annotated[
+    Path | None, typer.Option(help="With --dense: vertex numbers that count, .txt or .npy; else those of the face.")
+]
 Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
 
 
@@ -28,6 +36,9 @@ def aflw2000(
     split: Annotated[
         Literal["current", "paper"], typer.Option(help="Yaws of the bins: Pose_Para's, or those of the papers.")
     ] = "current",
+    dense: Dense = False,
+    bfm: Bfm = None,
+    dense_points: DensePoints = None,
     weights: Weights = None,
     model: Model = None,
     device: Device = None,
@@ -38,8 +49,9 @@ def aflw2000(
     json: Json = None,
     pictures: Overlays = None,
 ) -> None:
-    """AFLW2000-3D: 68 points by yaw, original and re-annotated labels, and pose."""
+    """AFLW2000-3D: 68 points by yaw, original and re-annotated labels, pose, and with --dense whole meshes."""
     from eval.aflw2000 import Aflw2000
+    from eval.dense_truth import dense_truths
     from eval.kept import Keeping
     from eval.mean_face import MeanFace
     from eval.method_other_python import write_samples
@@ -47,10 +59,13 @@ def aflw2000(
     from eval.protocol import run
     from eval.report import run_as_dict
 
-    benchmark = Aflw2000(data_folder(data, "aflw2000"), split)
+    if not dense and (bfm or dense_points):
+        raise ValueError("--bfm and --dense-points are for the dense scores: give --dense as well")
+    choice = Choice(method, weights, model, device, python, predictions, export)
+    truths = dense_truths(bfm, dense_points, choice.morphable_model()) if dense else None
+    benchmark = Aflw2000(data_folder(data, "aflw2000"), split, truths)
     if samples is not None:
         return write_samples(benchmark.samples(), samples, crop)
-    choice = Choice(method, weights, model, device, python, predictions, export)
     source = choice.source(benchmark, crop)
     kept = Keeping(benchmark, pictures, truth_px=lambda sample: sample.truth.original_px)
     ours = run(kept, source, crop)
@@ -58,6 +73,9 @@ def aflw2000(
     floor = run(benchmark, MeanFace(choice.morphable_model()))
     tables.show_aflw2000(ours, floor)
     content = {**run_as_dict(ours), **kept.references(json), "floor": run_as_dict(floor)}
+    if truths is not None:
+        tables.say(f"meshes are measured against {truths}")
+        content["dense"] = truths.describe()
     write_method_run(json, choice, {"protocol": "sparse 68, 2D", "split": split, **content})
     return None
 

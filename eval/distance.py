@@ -57,6 +57,16 @@ class Surface:
         return found, self._order[slot]
 
 
+def barycentric(corners: Float[np.ndarray, "N 3 3"], points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """Weights of points in their triangles (Ericson, Real-Time Collision Detection, 3.4)."""
+    one, two, to = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
+    a, b, c = (one * one).sum(1), (one * two).sum(1), (two * two).sum(1)
+    d, e = (to * one).sum(1), (to * two).sum(1)
+    scale = np.maximum(a * c - b * b, 1e-30)
+    v, w = (c * d - b * e) / scale, (a * e - b * d) / scale
+    return np.stack([1 - v - w, v, w], 1)
+
+
 def _check_mesh(vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]) -> None:
     if not len(vertices) or not len(triangles):
         raise ValueError(f"empty mesh: {len(vertices)} vertices, {len(triangles)} triangles")

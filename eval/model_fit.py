@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.alignment import Alignment, align_points, icp
-from eval.distance import Surface
+from eval.distance import Surface, barycentric
 from eval.now_region import LANDMARKS
 from eval.scan import HeadScan
 from face3d.morphable_file import MorphableArrays
@@ -66,19 +66,9 @@ def _solve(
     near = surface.closest(targets_mm)
     normals = surface.normals[near.triangle]
     vertices = model.triangles[near.triangle]
-    weights = _barycentric(shape[vertices], near.points)
+    weights = barycentric(shape[vertices], near.points)
     moves = np.einsum("knij,ni,nj->nk", model.identity_basis[:, vertices], weights, normals)
     residual = ((targets_mm - near.points) * normals).sum(1) + moves @ identity
     robust = 1 / (1 + (near.distance / 3.0) ** 2) / sigma_mm**2
     system = (moves * robust[:, None]).T @ moves + np.eye(len(identity)) * len(targets_mm) / FIT_POINTS
     return np.linalg.solve(system, moves.T @ (robust * residual))
-
-
-def _barycentric(corners: Float[np.ndarray, "N 3 3"], points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-    """Weights of points in their triangles (Ericson, Real-Time Collision Detection, 3.4)."""
-    one, two, to = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
-    a, b, c = (one * one).sum(1), (one * two).sum(1), (two * two).sum(1)
-    d, e = (to * one).sum(1), (to * two).sum(1)
-    scale = np.maximum(a * c - b * b, 1e-30)
-    v, w = (c * d - b * e) / scale, (a * e - b * d) / scale
-    return np.stack([1 - v - w, v, w], 1)

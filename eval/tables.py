@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _MOST_PAIRS = 20
 _MOST_LEFT_OUT = 20
 _LABELS = {"original": "original labels", "reannotated": "re-annotated labels"}
+_DENSE = {"dense": "dense", "dense-2d": "dense, x and y", "reconstruction": "reconstruction"}
 _CONSOLE = Console()
 _ERRORS = Console(stderr=True)
 
@@ -60,11 +61,26 @@ def show_aflw2000(ours: "Run", floor: "Run") -> None:
         }
         if bins:
             show_bins(f"{title}, {words}", bins)
+    _show_dense(ours, floor)
     poses = {name: mae for name, mae in ours.summary.items() if name.startswith("pose/")}
     if poses:
         figures = {name[5:]: f"{mae['mae_deg']:.2f} of {mae['count']}" for name, mae in poses.items()}
         show_figures("pose MAE, degrees", figures)
     _show_left_out(ours)
+
+
+def _show_dense(ours: "Run", floor: "Run") -> None:
+    """The dense scores by yaw, a table for each truth; nothing where none were asked for."""
+    for truth in dict.fromkeys(name.partition("/")[2] for name in ours.summary if name.startswith("truth-landmarks/")):
+        rows = {
+            f"{run.method} {words}": run.summary[f"{name}/{truth}"]
+            for name, words in _DENSE.items()
+            for run in (ours, floor)
+            if f"{name}/{truth}" in run.summary
+        }
+        rows[f"{truth} at 68 points"] = ours.summary[f"truth-landmarks/{truth}"]
+        plain = {name: {key: row[key] for key in row if key != "balanced_curve"} for name, row in rows.items()}
+        show_bins(f"meshes against {truth}: NME %; reconstruction % of the outer eye distance", plain)
 
 
 def show_bins(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:

@@ -104,6 +104,9 @@ def _check_meta(meta: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
     if names is not None and (len(names) != sizes["E"] or len(set(names)) != len(names)):
         got = len(set(names))
         raise ValueError(f"the field 'meta' has {got} different expression_names for {sizes['E']} expressions")
+    sigma = meta.get("identity_sigma")
+    if sigma is not None and (len(sigma) != sizes["K"] or not all(value > 0 for value in sigma)):
+        raise ValueError(f"the field 'meta' has {len(sigma)} identity_sigma, expected {sizes['K']} numbers > 0")
     if meta["expression_kind"] not in ("blendshape", "component"):
         kind = meta["expression_kind"]
         raise ValueError(f"the field 'meta' has expression_kind {kind!r}, expected 'blendshape' or 'component'")

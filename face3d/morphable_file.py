@@ -46,6 +46,8 @@ class ModelMeta:
     """What a morphable model is, where it comes from and what may be done with it.
 
     `expression_kind` is "blendshape" where weights live in 0..1 and "component" where they are symmetric about 0.
+    `identity_sigma`: by what coefficients of the source's own unit-norm components are divided to become this model's
+    (3DDFA's Shape_Para, micrometres); None where the source has no such ones.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ModelMeta:
     axes: str = "x image right, y up, z out of the face"
     created_by: str = ""
     notes: str = ""
+    identity_sigma: tuple[float, ...] | None = None
 
     def to_json(self) -> str:
         """The JSON text stored in the file."""

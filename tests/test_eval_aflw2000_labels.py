@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from eval import __main__ as commands
 from eval.aflw2000 import Aflw2000
 from eval.aflw2000_arrays import LabelArrays
-from eval.aflw2000_labels import rotation_3ddfa, score_labels, score_parameters, score_reannotated
+from eval.aflw2000_labels import score_labels, score_parameters, score_reannotated
+from eval.aflw2000_pose import rotation_3ddfa
 from eval.balanced import PER_BIN, THRESHOLDS_PERCENT, balanced_subset, curve
 
 

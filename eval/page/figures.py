@@ -13,6 +13,11 @@ from eval.published import TABLES, PublishedTable
 Kind = Literal["ours", "floor", "published"]
 _LANDMARKS = {"3dmm": "mesh", "pgn": "PGN"}
 _LABELS = {"original": "original labels", "reannotated": "re-annotated labels"}
+_DENSE = {
+    "dense": "Dense, NME in %",
+    "dense-2d": "Dense, x and y, NME in %",
+    "reconstruction": "Reconstruction, % of the outer eye distance",
+}
 _POSE = "pose/"
 _UNITS = {"_mm": "mm", "_px": "px", "_percent": "%"}
 _FLOOR_SCORE = "mean_face_mm"
@@ -45,6 +50,7 @@ def tables_of(runs: list[PageRun]) -> list[Table]:
         variants = dict.fromkeys(run.variant for run in runs)
         return [_table(variant, [run for run in runs if run.variant == variant]) for variant in variants]
     tables = [_landmark_table(runs, name, TABLES.get(f"{benchmark}/{name}")) for name in labelled]
+    tables += [_dense_table(runs, name, TABLES.get(f"{benchmark}/{name}")) for name in _dense_names(runs)]
     posed = [run for run in runs if any(key.startswith(_POSE) for key in run.summary)]
     return tables + ([_pose_table(posed, TABLES.get(f"{benchmark}/pose"))] if posed else [])
 
@@ -84,11 +90,31 @@ def _landmark_table(runs: list[PageRun], labels: str, published: PublishedTable 
         for name, entry in run.summary.items():
             points, _, against = name.partition("/")
             if against == labels and isinstance(entry, dict):
-                counts = entry.get("counts")
-                note = "photos " + " / ".join(str(count) for count in counts) if isinstance(counts, list) else ""
                 label = f"{method_of(run)}, {_LANDMARKS.get(points, points)}"
-                rows.append(Row(label, kind, _numbers(entry), note))
+                rows.append(Row(label, kind, _numbers(entry), _photos(entry)))
     return _finished(f"68 points, NME in %, {_LABELS[labels]}", rows, runs, published)
+
+
+def _dense_names(runs: list[PageRun]) -> list[str]:
+    """Dense scores and their truths, as `dense/bfm`, that any of the runs has."""
+    names = dict.fromkeys(name for run in runs for name in run.summary)
+    return [name for kind in _DENSE for name in names if name.partition("/")[0] == kind]
+
+
+def _dense_table(runs: list[PageRun], name: str, published: PublishedTable | None) -> Table:
+    """One score of whole meshes by yaw, against one truth."""
+    kind, _, truth = name.partition("/")
+    rows = []
+    for run, row_kind in _with_floors(runs):
+        entry = run.summary.get(name)
+        if isinstance(entry, dict):
+            rows.append(Row(method_of(run), row_kind, _numbers(entry), _photos(entry)))
+    return _finished(f"{_DENSE[kind]}, truth: {truth}", rows, runs, published)
+
+
+def _photos(entry: Mapping[str, Any]) -> str:
+    counts = entry.get("counts")
+    return "photos " + " / ".join(str(count) for count in counts) if isinstance(counts, list) else ""
 
 
 def _pose_table(runs: list[PageRun], published: PublishedTable | None) -> Table:
