@@ -33,6 +33,7 @@ results: .venv/.installed
 	$(EVAL) model --data $(DATA) --json $(RUNS)/model.json
 	$(EVAL) dlib --data $(DATA) --json $(RUNS)/dlib.json
 	$(EVAL) identity --data $(DATA) --json $(RUNS)/identity.json
+	$(EVAL) parser --json $(RUNS)/parser.json
 	for method in face3d dis; do \
 	  for layout in chairs sintel middlebury; do \
 	    $(EVAL) flow --data $(DATA) --layout $$layout --method $$method --json $(RUNS)/flow_$${layout}_$$method.json || exit 1; \

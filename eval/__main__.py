@@ -11,6 +11,7 @@ from eval.cli_clips_shape import clips_shape
 from eval.cli_facewarehouse import facewarehouse
 from eval.cli_florence import florence
 from eval.cli_now import now
+from eval.cli_parser import parser
 from eval.cli_realy import realy
 from eval.cli_report import report
 from eval.cli_results import results
@@ -158,8 +159,9 @@ app.command("aflw2000-labels")(aflw2000_labels)
 app.command()(shape)
 app.command("clips-shape")(clips_shape)
 app.command()(facewarehouse)
-app.command()(now)
 app.command()(florence)
+app.command()(now)
+app.command()(parser)
 app.command()(report)
 app.command()(realy)
 app.command()(results)

@@ -26,13 +26,8 @@ Photo = tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "N 4"] | None]
 
 def write_sheets(data: Path, output: Path, reconstructor: "Reconstructor") -> dict[str, int]:
     """All sheets of the data that is there; their sizes in bytes by file name."""
-    sources: dict[str, Iterable[Photo]] = {
-        "aflw2000": _aflw2000(data / "aflw2000"),
-        "lfw": _lfw(data / "lfw", 15),
-        "clips": _clips([*sorted((data / "clips").glob("*.mp4")), *sorted((data / "voxceleb2").glob("*.mp4"))], 15),
-    }
     written: dict[str, int] = {}
-    for name, photos in sources.items():
+    for name, photos in photo_sources(data).items():
         tiles: list[np.ndarray] = []
         turning: list[np.ndarray] = []
         for image, boxes in photos:
@@ -42,6 +37,15 @@ def write_sheets(data: Path, output: Path, reconstructor: "Reconstructor") -> di
         written |= _save(output, f"{name}_overlay.png", tiles, 6)
         written |= _save(output, f"{name}_turning.png", turning[: 5 * len(TURNS_DEG)], len(TURNS_DEG))
     return written
+
+
+def photo_sources(data: Path) -> dict[str, Iterable[Photo]]:
+    """Fifteen photos each of AFLW2000-3D, LFW and clips, as far as they are there."""
+    return {
+        "aflw2000": _aflw2000(data / "aflw2000"),
+        "lfw": _lfw(data / "lfw", 15),
+        "clips": _clips([*sorted((data / "clips").glob("*.mp4")), *sorted((data / "voxceleb2").glob("*.mp4"))], 15),
+    }
 
 
 def _save(folder: Path, name: str, tiles: list[np.ndarray], columns: int) -> dict[str, int]:

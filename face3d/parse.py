@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from face3d.checkpoint import load_weights
+from face3d.checkpoint import asset_path, load_weights
 from face3d.networks.backbone import fuse_norms
 from face3d.networks.parser import STRIDE, ParserConfig, ParserNetwork
 
@@ -16,11 +16,12 @@ from face3d.networks.parser import STRIDE, ParserConfig, ParserNetwork
 class FaceParser:
     """The face parser, ready to be called with crops; its weights stay as they are.
 
-    weights: a file that `python -m train parser` wrote. Raises FileNotFoundError and ValueError for a missing, damaged
-    or foreign file. `crop_size` is the side of the crops it was trained on, in pixels.
+    weights: a file that `python -m train parser` wrote; None takes the embedded one. Raises FileNotFoundError and
+    ValueError for a missing, damaged or foreign file. `crop_size` is the side in pixels of the crops it was trained on.
     """
 
-    def __init__(self, weights: str | Path, device: str | torch.device = "cpu") -> None:
+    def __init__(self, weights: str | Path | None = None, device: str | torch.device = "cpu") -> None:
+        weights = asset_path("parser.safetensors") if weights is None else weights
         state, meta = load_weights(weights)
         if meta.get("stage") != "parser":
             raise ValueError(f"expected weights of stage 'parser', got {meta.get('stage')!r} in {weights}.")

@@ -47,7 +47,7 @@ LAYERS = (
     ("networks",),
     ("reconstruct", "unguided", "networks_file"),
     (
-        *("detect*", "parse", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
+        *("detect*", "parse*", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
         *("video", "video_io", "face_track", "keyframes", "refine"),
     ),
     ("cli*",),

@@ -10,7 +10,8 @@ import torch
 from face3d.checkpoint import save_weights
 from face3d.networks.parser import CLASSES, UNKNOWN, ParserConfig, ParserNetwork
 from face3d.parse import FaceParser
-from train.parser import coloured, confusion, intersection_over_union, parser_losses
+from face3d.parse_labels import coloured, confusion, intersection_over_union
+from train.parser import ADJUSTED, parser_losses
 
 SMALL = ParserConfig(channels=(8, 8, 8, 8), crop_size=32)
 ONES = torch.ones(len(CLASSES))
@@ -79,8 +80,9 @@ def test_loss_by_hand() -> None:
     labels = torch.tensor([[[1, 2], [UNKNOWN, UNKNOWN]]], dtype=torch.uint8)
     weights = ONES.clone()
     weights[2] = 3.0
-    one = -np.log(np.exp(2) / (8 + np.exp(2)))
-    two = -np.log(np.exp(-1) / (8 + np.exp(-1)))
+    often = 3.0**ADJUSTED  # how much likelier the class of weight 3 is held for in training
+    one = -np.log(np.exp(2) / (7 + often + np.exp(2)))
+    two = -np.log(often * np.exp(-1) / (8 + often * np.exp(-1)))
     loss = parser_losses(logits, labels, weights)
     np.testing.assert_allclose(loss.numpy(), [(one + 3 * two) / 4], rtol=1e-6)
 

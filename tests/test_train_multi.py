@@ -25,11 +25,12 @@ from train import ablation
 from train.__main__ import run
 from train.config import Inputs, RunOptions
 from train.mixed_batches import PeopleAndViews, views_of
-from train.multi import CONFIGS, MultiTask, MultiTrainConfig, by_stage
+from train.multi import CONFIGS, MultiTask, MultiTrainConfig
 from train.objective import ConsistencyWeights
 from train.people_batches import PeopleBatches
 from train.people_networks import PeopleNetworks, PersonEstimate
 from train.supervision import landmark_uv, mean_map
+from train.weights_files import by_stage
 
 CPU = torch.device("cpu")
 NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from face3d.consistency import SwappedPairs
 from face3d.flow_picture import colour_wheel
-from train.people_panel import CLASS_COLOURS, FULL_COLOUR_PX, people_panel
+from face3d.parse_labels import CLASS_COLOURS
+from train.people_panel import FULL_COLOUR_PX, people_panel
 
 SIDE, COUNT = 32, 3
 TRIANGLES = torch.tensor([[0, 1, 2]])

@@ -1,7 +1,9 @@
 """`python -m train STAGE`: train one stage and write its weights.
 
 A stage is a module of this package with `task(config: TrainConfig, inputs: Inputs, device: torch.device) -> Task`,
-and, where its sizes differ from train.config's, a `CONFIGS: dict[str, TrainConfig]`. It is imported when asked for.
+where its sizes differ from train.config's, a `CONFIGS: dict[str, TrainConfig]`, and where it can do with less than all
+of its inputs, `complete_inputs(inputs: Inputs, options: RunOptions, fabric: Fabric) -> Inputs`. It is imported when
+asked for.
 """
 
 import importlib
@@ -75,7 +77,8 @@ def command(
         settings = choose_config(stage, config, change or [])
         fabric = Fabric(accelerator=device, devices=devices, precision=settings.precision)
         fabric.launch()
-        run(stage, settings, inputs, options, fabric)
+        complete = getattr(importlib.import_module(f"train.{stage}"), "complete_inputs", None)
+        run(stage, settings, complete(inputs, options, fabric) if complete else inputs, options, fabric)
     except (ValueError, FileNotFoundError, NonFiniteError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

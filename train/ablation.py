@@ -23,7 +23,8 @@ from rich.table import Table
 from face3d.checkpoint import load_weights
 from face3d.networks_file import is_unguided
 from train.config import Inputs, RunOptions, TrainConfig, change
-from train.multi import CONFIGS, by_stage
+from train.multi import CONFIGS
+from train.weights_files import by_stage
 
 
 class Row(NamedTuple):

@@ -25,7 +25,7 @@ def summary(path: Path) -> dict[str, Any]:
 
 def _without_samples(value: Any) -> Any:
     if isinstance(value, dict):
-        dropped = ("records", "samples", "pairs", "environment", "identity", "per_sample")
+        dropped = ("records", "samples", "pairs", "environment", "identity", "per_sample", "confusion")
         return {key: _without_samples(part) for key, part in value.items() if key not in dropped}
     return value
 

@@ -1,7 +1,8 @@
 """Stage `multi`: the regressors learn from several frames of one person that must agree with one another.
 
-Needs `--weights` of stage `single` (what is trained further), of `flow` and of `parser` where their losses have a
-weight, and `--extra` with the shards of `python -m train.prepare people`. A folder of `python -m train.prepare photos`
+Takes `--weights` of stage `single` (what is trained further), of `flow` and of `parser` where their losses have a
+weight, else the embedded ones; and `--extra` with the shards of `python -m train.prepare people`, else it makes them of
+the videos in `--data`. A folder of `python -m train.prepare photos`
 among `--extra` puts views with exact shapes, and the losses of stage `single`, beside the people of each step, so that
 the regressors do not forget the shape; and it adds the errors of stage `single` on held-out views to the figures.
 
@@ -19,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from face3d.checkpoint import load_weights
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
 from face3d.losses import coefficient_prior, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
@@ -30,6 +30,7 @@ from face3d.optical_flow import load_flow_network
 from face3d.parse import FaceParser
 from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.mixed_batches import PeopleAndViews, beside, views_of
+from train.multi_inputs import complete_inputs as complete_inputs
 from train.objective import ConsistencyWeights, Flow, Parser, consistency_losses
 from train.people_batches import PHOTO_SHARE, PeopleBatches, held_out_people
 from train.people_networks import PeopleNetworks, PersonEstimate
@@ -39,6 +40,7 @@ from train.single import SingleTask, SingleTrainConfig
 from train.task import Batch, BatchSource
 from train.term_gradients import gradient_norms, identity_cut
 from train.unguided_networks import UnguidedPeople
+from train.weights_files import by_stage
 
 PICTURED = 6
 BALANCED_ON = 8  # held-out people on whom the terms of the loss are weighed, with as many views as they have frames
@@ -222,17 +224,6 @@ class MultiTask:
     def describe(self) -> dict[str, Any]:
         """The networks' configurations, as stage single."""
         return self.model.describe()
-
-
-def by_stage(paths: tuple[Path, ...]) -> dict[str, Path]:
-    """Weights files by their stage. ValueError for two of one stage."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        stage = str(load_weights(path)[1].get("stage"))
-        if stage in found:
-            raise ValueError(f"{found[stage]} and {path} are both of stage {stage!r}: pass one")
-        found[stage] = path
-    return found
 
 
 def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedPeople:

@@ -14,7 +14,7 @@ import numpy as np
 
 from face3d.morphable_file import MorphableArrays
 from face3d.networks.parser import CLASSES, UNKNOWN
-from face3d.rasterise_numba import rasterise_numpy
+from face3d.parse_labels import BACKGROUND, rasterised_classes, region_classes
 from train.augment import PLAIN, AugmentConfig, augment
 from train.fresh import HELD_OUT_SEED, Drawer, FreshBatches, Mix
 from train.profiling import project, vertices_of
@@ -22,8 +22,7 @@ from train.task import Batch
 from train.view_batches import LandmarkBasis, collate
 from train.views import View
 
-BACKGROUND, SKIN, OCCLUDER = (CLASSES.index(name) for name in ("background", "skin", "occluder"))
-REGION_CLASS = {"ears": "skin", "neck": "background"}  # other regions are named as their class
+SKIN, OCCLUDER = (CLASSES.index(name) for name in ("skin", "occluder"))
 FOREHEAD_MM = 45.0  # above the eyes; higher there may be hair
 BAND = 0.06  # of the picture's side: how far hair may stand off from the mesh
 HIDDEN_BY_HAIR = 0.5  # cover of a vertex from which on it is hair that is seen
@@ -35,12 +34,8 @@ class Labeller:
 
     def __init__(self, model: MorphableArrays) -> None:
         names = model.meta.region_names
-        foreign = sorted({REGION_CLASS.get(name, name) for name in names} - set(CLASSES))
-        if foreign:
-            raise ValueError(f"the morphable model has regions {foreign}, which are no classes of the parser")
         self.model = model
-        classes = np.array([CLASSES.index(REGION_CLASS.get(name, name)) for name in names], np.uint8)
-        self.classes = classes[model.vertex_region]
+        self.classes = region_classes(names)[model.vertex_region]
         high = (self.classes == SKIN) & (model.mean[:, 1] > FOREHEAD_MM)
         ears = np.array([name == "ears" for name in names])[model.vertex_region]
         self.photo_classes = np.where(high | ears, np.uint8(UNKNOWN), self.classes)
@@ -49,12 +44,7 @@ class Labeller:
         """Labels (S,S) uint8 of a view (S,S,3): class numbers, or UNKNOWN."""
         size = view.image.shape[0]
         placed = project(vertices_of(self.model, view.identity, view.expression), view.pose)
-        fragments = rasterise_numpy(placed.astype(np.float32), self.model.triangles, (size, size))
-        seen = fragments.triangle >= 0
-        corners = self.model.triangles[fragments.triangle[seen]]
-        nearest = fragments.barycentric[seen].argmax(1)
-        labels = np.full((size, size), BACKGROUND, np.uint8)
-        labels[seen] = self._vertex_classes(view)[corners[np.arange(len(corners)), nearest]]
+        labels, seen = rasterised_classes(placed, self.model.triangles, self._vertex_classes(view), size)
         if view.cover is None:
             labels[_around(seen, BAND * size)] = UNKNOWN
         return labels

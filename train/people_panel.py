@@ -9,17 +9,13 @@ from face3d.consistency import SwappedPairs
 from face3d.flow_picture import flow_picture
 from face3d.losses_flow import census_distance
 from face3d.overlay import draw_mesh
+from face3d.parse_labels import CLASS_COLOURS
 from train.objective import Flow, Parser
 
 FULL_COLOUR_PX = 4.0
 """Flow of this length has the full colour of the wheel, longer flow is darker."""
 
 _NEIGHBOURS = 48  # of the census: the largest distance
-CLASS_COLOURS = np.array(
-    [(0, 0, 0), (224, 172, 140), (120, 72, 24), (64, 160, 255), (255, 208, 64),
-     (220, 40, 60), (96, 0, 32), (255, 112, 144), (120, 200, 96)], np.uint8
-)  # fmt: skip
-"""Of face3d.networks.parser.CLASSES, in their order."""
 
 
 @torch.no_grad()

@@ -114,6 +114,12 @@ def _identity(run: Figures) -> str:
     return f"{people}: {spread} {first}; {same}, {different}; AUC {run.text(2, 'summary', 'verification_auc')}"
 
 
+def _parser(run: Figures) -> str:
+    names = ("skin", "nose", "brows", "upper_lip", "lower_lip", "eyes", "inner_mouth")
+    classes = ", ".join(f"{name.replace('_', ' ')} {run.text(2, 'summary', f'iou_{name}')}" for name in names)
+    return f"{run.count('summary', 'people')} people: {run.text(2, 'summary', 'mean_iou')} ({classes})"
+
+
 def _pairs(*names: str) -> Callable[[Figures], str]:
     """End-point errors in px, means of the pairs."""
 
@@ -155,6 +161,7 @@ ROWS = (
     Row("the morphable model itself on that scan, identity fitted to its surface", "model", _model),
     Row("dlib's example faces", "dlib", _dlib),
     Row("identity coefficients on LFW (training data)", "identity", _identity),
+    Row("face parser on generated people, mean IoU", "parser", _parser),
     Row("optical flow, FlyingChairs: mean end-point error", "flow_chairs_face3d", _pairs("epe_px"), "flow_chairs_dis"),
     Row(
         "the same, Sintel (easy and medium, clean and final), all / occluded",

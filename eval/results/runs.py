@@ -8,13 +8,18 @@ from typing import Any, NamedTuple
 from eval.report import embedded_sha256, read_json
 
 _FACES = ("reconstruct.safetensors", "detector.safetensors", "face3d_model.npz")
-_FLOW = ("flow.safetensors",)
-_SAMPLES = ("samples", "pairs", "pictures", "meshes")
+_OTHERS = {
+    "flow": ("flow.safetensors",),
+    "clips": ("flow.safetensors",),
+    "face parser": ("parser.safetensors", "face3d_model.npz"),
+}
+_SAMPLES = ("samples", "pairs", "pictures", "meshes", "confusion")
 _NAMES = {
     "shape": "shape",
     "model": "model",
     "dlib faces": "dlib",
     "identity on LFW": "identity",
+    "face parser": "parser",
     "clips-shape": "clips_shape",
 }
 _PARTS = {"shape": "scan", "clips-shape": "people"}
@@ -65,7 +70,7 @@ class Figures(NamedTuple):
         weights = self.content.get("weights")
         if not isinstance(weights, dict) or weights.get("file") != "embedded":
             return []
-        used = _FLOW if self.content.get("benchmark") in ("flow", "clips") else _FACES
+        used = _OTHERS.get(str(self.content.get("benchmark")), _FACES)
         then, now = self.content.get("environment", {}).get("embedded_sha256", {}), embedded_sha256()
         return [name for name in used if then.get(name) != now.get(name)]
 
