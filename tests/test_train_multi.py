@@ -224,6 +224,21 @@ def test_weights_are_told_apart_by_their_stage(inputs: Inputs, tmp_path: Path) -
     assert by_stage((flow, *inputs.weights)) == {"flow": flow, "single": inputs.weights[0]}
 
 
+def test_a_few_people_can_be_learned_from_without_anyone_unseen(
+    inputs: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model_path = inputs.extra[0]
+    shards = write_shards(tmp_path / "one", MorphableModel.load(model_path), people=1)
+    alone = replace(inputs, extra=(model_path, shards))
+    fabric = Fabric(accelerator="cpu", devices=1)
+    weights = run(
+        "multi", replace(CONFIG, batch_size=1), alone, RunOptions(tmp_path / "out", steps=1, workers=0), fabric
+    )
+    assert weights.is_file() and not (tmp_path / "out" / "swapped.png").exists()
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "no held-out person with 2 frames" in warning
+
+
 def test_rows_of_the_ablation_differ_in_their_losses() -> None:
     rows = {name: config.consistency for name, config in CONFIGS.items() if isinstance(config, MultiTrainConfig)}
     assert rows["rgb"].rgb > 0 and rows["rgb"].census == rows["rgb"].flow == rows["rgb"].semantic == 0

@@ -10,6 +10,7 @@ Weights of stage `single` may be without pose guidance (its `--config regressed_
 regressed, and its regressor learns too.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,7 +33,7 @@ from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.mixed_batches import PeopleAndViews, beside, views_of
 from train.multi_inputs import complete_inputs as complete_inputs
 from train.objective import ConsistencyWeights, Flow, Parser, consistency_losses
-from train.people_batches import PHOTO_SHARE, PeopleBatches, held_out_people
+from train.people_batches import PHOTO_SHARE, NobodyHeldOut, PeopleBatches, held_out_people
 from train.people_networks import PeopleNetworks, PersonEstimate
 from train.people_panel import people_panel
 from train.pgn import EMBEDDED_MODEL
@@ -42,6 +43,7 @@ from train.term_gradients import gradient_norms, identity_cut
 from train.unguided_networks import UnguidedPeople
 from train.weights_files import by_stage
 
+log = logging.getLogger(__name__)
 PICTURED = 6
 BALANCED_ON = 8  # held-out people on whom the terms of the loss are weighed, with as many views as they have frames
 
@@ -97,6 +99,7 @@ class MultiTask:
         self.flow, self.parser = _frozen(config.consistency, weights, device)
         self.views = self._views(weights, photos, model_path) if photos else None
         self.held_out: Batch | None = None
+        self.any_held_out = True
 
     def _views(self, weights: Mapping[str, Path], photos: Path, model_path: Path) -> SingleTask:
         started = weights.get("single") or weights["multi"]
@@ -168,19 +171,26 @@ class MultiTask:
         """On unseen people: census distance (0-48) of what frames share, landmarks (% of half a crop), how far their
         identities differ among frames and among people (standard deviations). Of each weighted term of the loss, on a
         few of them: its value, `term/NAME`, and how strongly it pulls at the identity, `gradient/NAME`."""
-        batch = {name: values.to(self.device) for name, values in self._held_out().items()}
-        figures = self._people_figures(model, batch)
-        if self.views is not None:
-            figures |= self.views.validate(model)
+        figures = self.views.validate(model) if self.views is not None else {}
+        held_out = self._held_out()
+        if held_out is None:
+            return figures
+        batch = {name: values.to(self.device) for name, values in held_out.items()}
+        figures = self._people_figures(model, batch) | dict(figures)
         few = {name: values[:: -(-len(values) // BALANCED_ON)] for name, values in batch.items()}
         return figures | self._balance(model, few)
 
-    def _held_out(self) -> Batch:
-        if self.held_out is None:
-            config, size = self.config, self.crop_size
-            self.held_out = held_out_people(
-                self.shards, config.frames, size, config.validation_people, photo_share=config.photo_share
-            )
+    def _held_out(self) -> Batch | None:
+        """People who are not trained on; None, with a warning, where the shards have none."""
+        config, size = self.config, self.crop_size
+        if self.held_out is None and self.any_held_out:
+            try:
+                self.held_out = held_out_people(
+                    self.shards, config.frames, size, config.validation_people, photo_share=config.photo_share
+                )
+            except NobodyHeldOut as reason:
+                log.warning("%s: what is learned of people is not checked on others", reason)
+                self.any_held_out = False
         return self.held_out
 
     def _balance(self, model: nn.Module, batch: Batch) -> dict[str, float]:
@@ -214,7 +224,10 @@ class MultiTask:
     @torch.no_grad()
     def pictures(self, model: nn.Module) -> Mapping[str, np.ndarray]:
         """A row for each of a few unseen people: what the losses see of two frames (train.people_panel)."""
-        batch = self._held_out()["frames"]
+        held_out = self._held_out()
+        if held_out is None:
+            return {}
+        batch = held_out["frames"]
         frames = batch[:: -(-len(batch) // PICTURED), :2].to(self.device).float().div(255)
         found: PersonEstimate = model(frames)
         triangles = self.model.model.triangles

@@ -100,6 +100,10 @@ class PeopleBatches:
             yield None
 
 
+class NobodyHeldOut(ValueError):
+    """The shards hold nobody who is kept unseen: a fifth of the people is, chosen by name, so none of a few may be."""
+
+
 def held_out_people(
     folders: Sequence[Path],
     frames: int,
@@ -111,10 +115,10 @@ def held_out_people(
     """A batch as of `PeopleBatches`, always the same one, not jittered: up to `count` held-out people, one track each,
     people with photos after those of videos.
 
-    FileNotFoundError: no shards; ValueError: none of the people is held out and has so many frames."""
+    FileNotFoundError: no shards; NobodyHeldOut: none of the people is held out and has so many frames."""
     photos, videos = _held_out_tracks(shards_in(folders), frames, count, photo_share)
     if not photos and not videos:
-        raise ValueError(f"no held-out person with {frames} frames or more in {[str(f) for f in folders]}")
+        raise NobodyHeldOut(f"no held-out person with {frames} frames or more in {[str(f) for f in folders]}")
     taken = min(len(photos), max(round(count * photo_share), count - len(videos)))
     rng = np.random.default_rng(0)
     chosen = [*videos[: count - taken], *photos[:taken]]
