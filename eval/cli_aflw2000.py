@@ -1,22 +1,17 @@
 """`python -m eval aflw2000` and `aflw2000-labels`: the benchmark for any method, and its labels without one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import typer
 
 from eval import tables
-from eval.command import BoxChoice, Data, Device, Json, Model, Weights, data_folder, save
-from eval.method_options import (
-    Export,
-    MethodName,
-    Predictions,
-    Python,
-    Samples,
-    require_scored,
-    write_method_run,
-)
+from eval.command import BoxChoice, Data, Json, data_folder, save
+from eval.method_options import Samples, of_any_method, require_scored, write_method_run
+
+if TYPE_CHECKING:
+    from eval.methods import Choice
 
 Dense = Annotated[bool, typer.Option("--dense", help="Score meshes, too: dense NME and reconstruction error.")]
 Bfm = Annotated[
@@ -29,9 +24,10 @@ DensePoints = Annotated[
 Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
 
 
+@of_any_method
 def aflw2000(
     data: Data,
-    method: MethodName = "face3d",
+    choice: "Choice",
     crop: Annotated[BoxChoice, typer.Option(help="gt: the true box; detector: the detected one.")] = "gt",
     split: Annotated[
         Literal["current", "paper"], typer.Option(help="Yaws of the bins: Pose_Para's, or those of the papers.")
@@ -39,12 +35,6 @@ def aflw2000(
     dense: Dense = False,
     bfm: Bfm = None,
     dense_points: DensePoints = None,
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    python: Python = None,
-    predictions: Predictions = None,
-    export: Export = None,
     samples: Samples = None,
     json: Json = None,
     pictures: Overlays = None,
@@ -55,13 +45,11 @@ def aflw2000(
     from eval.kept import Keeping
     from eval.mean_face import MeanFace
     from eval.method_other_python import write_samples
-    from eval.methods import Choice
     from eval.protocol import run
     from eval.report import run_as_dict
 
     if not dense and (bfm or dense_points):
         raise ValueError("--bfm and --dense-points are for the dense scores: give --dense as well")
-    choice = Choice(method, weights, model, device, python, predictions, export)
     truths = dense_truths(bfm, dense_points, choice.morphable_model()) if dense else None
     benchmark = Aflw2000(data_folder(data, "aflw2000"), split, truths)
     if samples is not None:

@@ -1,24 +1,23 @@
 """`python -m eval clips-shape`: any method's meshes, codes and landmarks on clips with exact geometry."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eval import tables
-from eval.command import Data, Device, Json, Model, Weights, data_folder
-from eval.method_options import Export, MethodName, Predictions, Samples, require_scored, write_method_run
+from eval.command import Data, Json, data_folder
+from eval.method_options import Samples, of_any_method, require_scored, write_method_run
+
+if TYPE_CHECKING:
+    from eval.methods import Choice
 
 
+@of_any_method
 def clips_shape(
     data: Data,
-    method: MethodName = "face3d",
+    choice: "Choice",
     people: Annotated[int, typer.Option(min=1, help="How many generated people, a clip each.")] = 100,
     frames: Annotated[int, typer.Option(min=2, help="Frames of a clip.")] = 8,
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    predictions: Predictions = None,
-    export: Export = None,
     samples: Samples = None,
     json: Json = None,
 ) -> None:
@@ -31,20 +30,20 @@ def clips_shape(
     from eval.clips import Clips, GeneratedClips, ScanClip
     from eval.mean_face import MeanFace
     from eval.method_other_python import write_samples
-    from eval.methods import Choice
     from eval.report import run_as_dict
 
-    choice = Choice(method, weights, model, device, predictions=predictions, export=export)
     morphable = choice.morphable_model()
     parts: dict[str, Clips] = {"people": GeneratedClips(morphable, people, frames)}
     try:
         parts["scan"] = ScanClip(data_folder(data, "scans/lee_perry_smith"), morphable, frames)
     except FileNotFoundError as error:
         tables.say(f"{error}; only generated people are measured")
-    if predictions is not None:
-        parts = {name: clips for name, clips in parts.items() if (predictions / name).is_dir()}
+    if choice.predictions is not None:
+        parts = {name: clips for name, clips in parts.items() if (choice.predictions / name).is_dir()}
         if not parts:
-            raise FileNotFoundError(f"no folder people or scan in {predictions}: expected predictions of frames there")
+            raise FileNotFoundError(
+                f"no folder people or scan in {choice.predictions}: expected predictions of frames there"
+            )
     content: dict[str, Any] = {"frames": frames}
     for name, clips in parts.items():
         pictures = ClipFrames(clips, frames)

@@ -1,30 +1,28 @@
 """`python -m eval florence`: any method's neutral faces of videos against scans, by one of the papers' protocols."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from eval import tables
-from eval.command import Data, Device, Json, Model, Weights, data_folder
-from eval.method_options import Export, MethodName, Predictions, Python, Samples, write_method_run
+from eval.command import Data, Json, data_folder
+from eval.method_options import Samples, of_any_method, write_method_run
+
+if TYPE_CHECKING:
+    from eval.methods import Choice
 
 
+@of_any_method
 def florence(
     data: Data,
     variant: Annotated[
         Literal["mvf", "deep3d", "genova", "ganfit", "nme"], typer.Option(help="Whose protocol (docs/evaluation.md).")
     ],
+    choice: "Choice",
     setting: Annotated[
         Literal["all", "Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor"], typer.Option(help="Which videos.")
     ] = "all",
     frames: Annotated[int, typer.Option(min=1, help="Frames of a video, drawn at random.")] = 5,
-    method: MethodName = "face3d",
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    python: Python = None,
-    predictions: Predictions = None,
-    export: Export = None,
     samples: Samples = None,
     json: Json = None,
 ) -> None:
@@ -38,14 +36,12 @@ def florence(
     from eval.florence_run import run_florence
     from eval.mean_face import MeanFace
     from eval.method_other_python import write_samples
-    from eval.methods import Choice
     from eval.report import run_as_dict
 
     benchmark = Florence(data_folder(data, "florence"), SETTINGS if setting == "all" else (setting,))
     pictures = VideoFrames(benchmark, frames)
     if samples is not None:
         return write_samples(pictures.samples(), samples, "largest")
-    choice = Choice(method, weights, model, device, python, predictions, export)
     ours = run_florence(benchmark, choice.source(pictures, "largest"), variant, frames)
     floor = run_florence(benchmark, MeanFace(choice.morphable_model()), variant, frames=1)
     tables.show_meshes(ours, floor)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from eval import tables
-from eval.command import Data, Device, Json, Model, Weights, data_folder
-from eval.method_options import Export, MethodName, Predictions, Python, Samples, write_method_run
+from eval.command import Data, Json, data_folder
+from eval.method_options import Samples, of_any_method, write_method_run
 
 if TYPE_CHECKING:
     from eval.methods import Choice
@@ -15,27 +15,22 @@ if TYPE_CHECKING:
     from eval.realy_keypoints import Keypoints, KeypointSource
 
 
+@of_any_method
 def realy(
     data: Data,
+    choice: "Choice",
     view: Annotated[Literal["front", "side"], typer.Option(help="Which of the published photos.")] = "front",
     images: Annotated[Path | None, typer.Option(help="Photos N.jpg or N_K.jpg, not the view's folder.")] = None,
     keypoints: Annotated[
         Path | None, typer.Option(help="85 keypoints on the method's mesh, as published; else placed here.")
     ] = None,
-    method: MethodName = "face3d",
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    python: Python = None,
-    predictions: Predictions = None,
-    export: Export = None,
     samples: Samples = None,
     json: Json = None,
 ) -> None:
     """REALY (data on request): nose, mouth, forehead and cheek, each aligned by itself, NMSE in mm."""
     from eval.mean_face import MeanFace
     from eval.method_other_python import write_samples
-    from eval.methods import OF_THE_MODEL, Choice
+    from eval.methods import OF_THE_MODEL
     from eval.realy import Realy
     from eval.realy_run import run_realy
     from eval.report import run_as_dict
@@ -43,7 +38,6 @@ def realy(
     benchmark = Realy(data_folder(data, "realy"), view, images)
     if samples is not None:
         return write_samples(benchmark.samples(), samples, "largest")
-    choice = Choice(method, weights, model, device, python, predictions, export)
     points, of_model = _keypoints(choice, keypoints, benchmark)
     ours = run_realy(benchmark, choice.source(benchmark, "largest"), points)
     floor = run_realy(benchmark, MeanFace(choice.morphable_model()), of_model)

@@ -1,28 +1,27 @@
 """`python -m eval shape`: any method's neutral meshes against a real scan and against generated people."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eval import tables
-from eval.command import BoxChoice, Data, Device, Json, Model, Weights, data_folder
-from eval.method_options import Export, MethodName, Predictions, Samples, require_scored, write_method_run
+from eval.command import BoxChoice, Data, Json, data_folder
+from eval.method_options import Samples, of_any_method, require_scored, write_method_run
+
+if TYPE_CHECKING:
+    from eval.methods import Choice
 
 Overlays = Annotated[Path | None, typer.Option("--pictures", help="Write an overlay of each sample here, as JPEG.")]
 Meshes = Annotated[Path | None, typer.Option(help="Write each predicted mesh with its error a vertex here, as .npz.")]
 
 
+@of_any_method
 def shape(
     data: Data,
-    method: MethodName = "face3d",
+    choice: "Choice",
     people: Annotated[int, typer.Option(help="How many generated people.")] = 100,
     crop: Annotated[BoxChoice, typer.Option(help="Box of the face in the scan's pictures.")] = "gt",
-    weights: Weights = None,
-    model: Model = None,
-    device: Device = None,
-    predictions: Predictions = None,
-    export: Export = None,
     samples: Samples = None,
     json: Json = None,
     pictures: Overlays = None,
@@ -36,13 +35,11 @@ def shape(
     from eval.kept import Keeping
     from eval.mean_face import MeanFace
     from eval.method_other_python import write_samples
-    from eval.methods import Choice
     from eval.people import GeneratedPeople
     from eval.protocol import run
     from eval.report import run_as_dict
     from eval.scan_shape import ScanShape
 
-    choice = Choice(method, weights, model, device, predictions=predictions, export=export)
     morphable = choice.morphable_model()
     scan, drawn = ScanShape(data_folder(data, "scans/lee_perry_smith"), morphable), GeneratedPeople(morphable, people)
     if samples is not None:
@@ -54,7 +51,7 @@ def shape(
     floor = run(scan, MeanFace(morphable))
     content = {"scan": run_as_dict(ours) | kept.references(json), "scan_floor": run_as_dict(floor)}
     unseen = None
-    if predictions is None or (predictions / "people").is_dir():
+    if choice.predictions is None or (choice.predictions / "people").is_dir():
         kept = Keeping(drawn, pictures and pictures / "people", meshes and meshes / "people")
         unseen = run(kept, choice.part("people").source(drawn, "gt"))
         content["people"] = run_as_dict(unseen) | kept.references(json)

@@ -1,9 +1,14 @@
-"""Options of the commands that measure any method: which one, its Python, results that are there, where they go."""
+"""Options of the commands that measure any method, stated once: which one, and what some methods take."""
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from eval.command import Device, Model, Weights
 
 if TYPE_CHECKING:
     from eval.methods import Choice
@@ -26,6 +31,37 @@ Export = Annotated[Path | None, typer.Option(help="Write what the method says of
 Samples = Annotated[
     Path | None, typer.Option(help="Only write the pictures and boxes here, for another system to run on.")
 ]
+
+
+def choose(
+    method: MethodName = "face3d",
+    weights: Weights = None,
+    model: Model = None,
+    device: Device = None,
+    python: Python = None,
+    predictions: Predictions = None,
+    export: Export = None,
+) -> "Choice":
+    """What these options ask for."""
+    from eval.methods import Choice
+
+    return Choice(method, weights, model, device, python, predictions, export)
+
+
+def of_any_method(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `choose` in place of its parameter `choice`, which it gets as their result."""
+    asked = inspect.signature(choose).parameters
+    own = inspect.signature(command).parameters
+    options = [option for name, one in own.items() for option in (asked.values() if name == "choice" else (one,))]
+
+    @wraps(command, assigned=("__module__", "__name__", "__doc__"))
+    def with_options(**given: Any) -> None:
+        choice = choose(**{name: given.pop(name) for name in asked})
+        command(choice=choice, **given)
+
+    named = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+    vars(with_options)["__signature__"] = inspect.Signature(named)  # what typer makes the options of
+    return with_options
 
 
 def write_method_run(path: Path | None, choice: "Choice", content: dict[str, Any]) -> None:
