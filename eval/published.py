@@ -33,7 +33,8 @@ class PublishedTable(NamedTuple):
 _SYNERGY = "SynergyNet's repository, demo/alignment.png"
 _PGN = "PGN (ACCV 2020), table in P. Liu's defence, 2020"
 _CODE = "Papers with Code"
-_POSE = "collected from papers and repositories, first source not recorded"
+_SYNERGY_POSE = "SynergyNet's repository, demo/orientation.png"
+_6DREPNET = "6DRepNet's repository, README"
 _DEEP3D = "Deep3DFaceRecon_pytorch, README"
 _FOCUS = "NoW's board as of FOCUS' README"
 
@@ -70,21 +71,20 @@ _AFLW_AGAIN = PublishedTable(
 )
 _AFLW_POSE = PublishedTable(
     ("yaw", "pitch", "roll", "mean"),
-    "mean absolute error in degrees; photos with an angle beyond 99 degrees are left out, which leaves 1,969",
-    _rows(
-        _POSE,
-        [
-            ("DSFNet-f", 2.65, 4.28, 2.82, 3.25),
-            ("OPAL", 2.76, 4.24, 2.77, 3.26),
-            ("SynergyNet", 3.42, 4.09, 2.55, 3.35),
-            ("RankPose", 2.99, 4.75, 3.25, 3.66),
-            ("SADRNet", 2.93, None, None, 3.82),
-            ("6DRepNet", None, None, None, 3.97),
-            ("2DASL", 3.85, 5.06, 3.50, 4.13),
-            ("3DDFA-V2", 4.06, 5.26, 3.48, 4.27),
-            ("FSA-Net", None, None, None, 5.07),
-            ("HopeNet", None, None, None, 6.16),
-        ],
+    "mean absolute error in degrees; photos with an angle beyond 99 degrees are left out, which leaves 1,969 (FSA-Net)",
+    (
+        PublishedRow("DSFNet-f", (2.65, 4.28, 2.82, 3.25), "GitHub issue DSFNet#9"),
+        PublishedRow("OPAL", (2.76, 4.24, 2.77, 3.26), "its author, GitHub issue opal23_headpose#1"),
+        PublishedRow("SynergyNet, released weights", (None, None, None, 3.31), "SynergyNet's repository, README"),
+        *_rows(_SYNERGY_POSE, [("SynergyNet", 3.42, 4.09, 2.55, 3.35), ("RankPose", 2.99, 4.75, 3.25, 3.66)]),
+        PublishedRow("SADRNet", (2.93, None, None, 3.82), "collected from papers, first source not recorded"),
+        *_rows(_6DREPNET, [("6DRepNet", 3.63, 4.91, 3.37, 3.97)]),
+        *_rows(_SYNERGY_POSE, [("2DASL", 3.85, 5.06, 3.50, 4.13), ("3DDFA-V2", 4.06, 5.26, 3.48, 4.27)]),
+        *_rows(_6DREPNET, [("QuatNet", 3.97, 5.62, 3.92, 4.50), ("TriNet", 4.04, 5.77, 4.20, 4.67)]),
+        *_rows(_6DREPNET, [("WHENet-V", 4.44, 5.75, 4.31, 4.83)]),
+        *_rows(_SYNERGY_POSE, [("3DDFA-PAMI", 4.33, 5.98, 4.30, 4.87)]),
+        *_rows(_6DREPNET, [("FSA-Net", 4.50, 6.08, 4.64, 5.07), ("HopeNet", 6.47, 6.56, 5.44, 6.16)]),
+        *_rows(_SYNERGY_POSE, [("3D-FAN, 12 points", 6.36, 12.30, 8.71, 9.12)]),
     ),
     samples=2000,
     box=True,

@@ -244,6 +244,19 @@ def test_page_stays_small(people_json: Path, monkeypatch) -> None:
     assert not [tag for tag, _ in parsed.tags if tag == "img"]
 
 
+def test_published_poses_stand_below_the_pose_of_a_run(landmarks_json: Path) -> None:
+    pose = next(table for table in tables_of(read_page_file(landmarks_json).runs) if table.title.startswith("Pose"))
+    assert pose.columns[:4] == ("yaw", "pitch", "roll", "mean")
+    rows = {row.label: row for row in pose.rows}
+    assert rows["face3d"].values == {"yaw": 4.0} and rows["face3d"].kind == "ours"
+    published = [row for row in pose.rows if row.kind == "published"]
+    means = [row.values["mean"] for row in published]
+    assert means == sorted(means, key=lambda mean: mean or 0) and None not in means
+    assert rows["FSA-Net"].values == {"yaw": 4.50, "pitch": 6.08, "roll": 4.64, "mean": 5.07}
+    assert rows["DSFNet-f"].note == "GitHub issue DSFNet#9" and all(row.note for row in published)
+    assert "beyond 99 degrees are left out, which leaves 1,969" in " ".join(pose.remarks)
+
+
 def test_runs_of_one_benchmark_share_tables_and_curves(landmarks_json: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     write_json(other, run_as_dict(landmark_run("face3d", 9.0, crop="detector")))
