@@ -8,19 +8,21 @@ MATLAB's first pixel is 1: 1 is subtracted from both label sets. For the re-anno
 benchmark does too (it compares the same 1-based predictions with both), so figures are comparable with the papers'.
 """
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from eval.aflw2000_arrays import LabelArrays, YawSplit
 from eval.aflw2000_pose import true_landmarks_px
 from eval.balanced import balanced_subset, curve
 from eval.dense_truth import DenseTruth, DenseTruths
-from eval.protocol import Prediction, Record, Sample
+from eval.protocol import Damaged, Prediction, Record, Sample, sample_or_damage
 from face3d.io import read_image
 from face3d.metrics import angle_error_deg, landmark_box_px, mean_by_yaw, nme_percent
 
@@ -50,30 +52,39 @@ class Aflw2000:
     name = "AFLW2000-3D sparse"
 
     def __init__(self, folder: Path, split: YawSplit = "current", dense: DenseTruths | None = None) -> None:
-        self.photos = sorted(folder.glob("image*.jpg"))
-        if not self.photos:
-            raise FileNotFoundError(f"no image*.jpg in {folder}: expected AFLW2000-3D's photos with their .mat files")
-        missing = [photo.name for photo in self.photos if not photo.with_suffix(".mat").is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(self.photos)} photos in {folder} have no .mat: {missing[:3]}"
-            )
+        known = {file.with_suffix("") for suffix in ("jpg", "mat") for file in folder.glob(f"image*.{suffix}")}
+        self.photos = sorted(stem.with_suffix(".jpg") for stem in known)
+        if not any(photo.is_file() and photo.with_suffix(".mat").is_file() for photo in self.photos):
+            raise FileNotFoundError(f"no image*.jpg in {folder} with a .mat: expected AFLW2000-3D's photos with theirs")
         self.labels, self.split, self.dense = LabelArrays.read(folder / "labels"), split, dense
         if split == "paper" and (self.labels is None or self.labels.paper_yaw_deg is None):
             raise FileNotFoundError(f"no label arrays with the papers' yaws in {folder / 'labels'}")
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[Sample | Damaged]:
         """Photos in file-name order; the box is the tight one of the original 68 points."""
         for photo in self.photos:
-            truth = self._truth(photo.with_suffix(".mat"))
-            yield Sample(photo.name, read_image(photo), landmark_box_px(truth.original_px), truth)
+            yield sample_or_damage(photo.name, self._sample, photo)
+
+    def _sample(self, photo: Path) -> Sample:
+        """FileNotFoundError, ValueError where the photo or its .mat is missing or damaged."""
+        truth, image = self._truth(photo.with_suffix(".mat")), read_image(photo)
+        box_px = landmark_box_px(truth.original_px)
+        centre_px = (box_px[:2] + box_px[2:]) / 2
+        if not ((centre_px >= 0).all() and (centre_px < image.shape[1::-1]).all()):
+            size = f"{image.shape[1]} x {image.shape[0]} px"
+            raise ValueError(
+                f"{photo.stem}.mat: the middle of pt3d_68, {centre_px.round(1).tolist()}, is not in {size}"
+            )
+        return Sample(photo.name, image, box_px, truth)
 
     def _truth(self, file: Path) -> Truth:
-        fields = loadmat(file)
+        fields = _read_mat(file)
         for name, shape in (("pt3d_68", (3, 68)), ("Pose_Para", (1, 7))):
             if name not in fields or fields[name].shape != shape:
                 got = fields[name].shape if name in fields else "nothing"
                 raise ValueError(f"{file.name}: expected field {name} {shape}, got {got}")
+            if not np.isfinite(fields[name]).all():
+                raise ValueError(f"{file.name}: {name} is not finite")
         euler_deg = np.rad2deg(fields["Pose_Para"][0, :3].astype(np.float64))
         original_px = true_landmarks_px(fields)[:, :2]
         row = self.labels.row_of(original_px) if self.labels else None
@@ -123,6 +134,16 @@ class Aflw2000:
         if angles:
             summary["pose/mean"] = {"mae_deg": float(np.mean(angles)), "count": summary["pose/yaw"]["count"]}
         return summary
+
+
+def _read_mat(file: Path) -> Mapping[str, np.ndarray]:
+    """The fields of a .mat file. FileNotFoundError; ValueError where it is none."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no {file.name} in {file.parent}")
+    try:
+        return loadmat(file)
+    except (ValueError, TypeError, NotImplementedError, IndexError, OSError, MatReadError, zlib.error) as error:
+        raise ValueError(f"{file.name} is not a .mat file of MATLAB 5 ({error})") from error
 
 
 def nme_by_yaw(nme: Float[np.ndarray, " N"], yaw_deg: Float[np.ndarray, " N"]) -> dict[str, Any]:

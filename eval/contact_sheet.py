@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from eval.aflw2000 import Aflw2000
 from eval.lfw import Lfw
 from eval.pictures import save_png, sheet, square_tile
+from eval.protocol import whole
 from eval.scene import Textured, draw, turned_view
 from face3d.io import read_image
 from face3d.overlay import draw_landmarks, draw_mesh
@@ -73,7 +74,7 @@ def turning_tiles(face: "Reconstruction") -> list[UInt8[np.ndarray, "S S 3"]]:
 
 def _aflw2000(folder: Path) -> Iterator[Photo]:
     if folder.is_dir():
-        for sample in Aflw2000(folder).samples():
+        for sample in whole(Aflw2000(folder).samples()):
             yield sample.image, sample.box_px[None]
 
 

@@ -31,7 +31,7 @@ class Surface:
     """
 
     def __init__(self, vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]) -> None:
-        _check_mesh(vertices, triangles)
+        check_mesh(vertices, triangles)
         self.vertices = np.ascontiguousarray(vertices, np.float64)
         self.triangles = np.ascontiguousarray(triangles, np.int64)
         corners = self.vertices[self.triangles]
@@ -67,7 +67,8 @@ def barycentric(corners: Float[np.ndarray, "N 3 3"], points: Float[np.ndarray, "
     return np.stack([1 - v - w, v, w], 1)
 
 
-def _check_mesh(vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]) -> None:
+def check_mesh(vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]) -> None:
+    """ValueError for an empty mesh, coordinates that are not finite, or indices outside the vertices."""
     if not len(vertices) or not len(triangles):
         raise ValueError(f"empty mesh: {len(vertices)} vertices, {len(triangles)} triangles")
     if not np.isfinite(vertices).all():

@@ -20,14 +20,14 @@ from eval.alignment import Alignment, IcpResult, align_points, icp
 from eval.distance import Surface
 from eval.now_region import LANDMARKS, face_region
 from eval.obj_mesh import ObjMesh, read_obj
-from eval.protocol import Prediction, Record, Sample
+from eval.protocol import Damaged, Prediction, Record, Sample, sample_or_damage
+from eval.seven_landmarks import OUTER_EYES_MM, check_head, seven_of
 from face3d.io import read_image
 from face3d.metrics import landmark_box_px
 
 PEOPLE, EXPRESSIONS, PHOTO_LANDMARKS = 9, 20, 74
 STEADY = LANDMARKS[:5]
 """Eye corners and nose base: what hardly moves with an expression, and all that NoW's face region needs."""
-_EYE_DISTANCE_MM = (60.0, 130.0)
 _QUAD_TRIANGLES = ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3))
 _LICENCE = "FaceWarehouse needs a licence: ask at kunzhou.net/zjugaps/facewarehouse; layout: eval/facewarehouse.py"
 
@@ -53,8 +53,9 @@ class FaceWarehouse:
         region_vertices.txt     optional: the vertices that are measured; else those within NoW's face region
 
     `mm_per_unit`: millimetres in a unit of the .obj files. FaceWarehouse states no unit; the distance of the outer eye
-    corners must come out between 60 and 130 mm. Raises FileNotFoundError for what is missing, ValueError for what is
-    other than this.
+    corners must come out between 60 and 130 mm. Raises FileNotFoundError where a part is missing as a whole, ValueError
+    for lists of another kind, and where no mesh can be used; single files that are missing or damaged leave out their
+    photo.
     """
 
     name = "FaceWarehouse"
@@ -69,53 +70,68 @@ class FaceWarehouse:
         if len(set(self.people)) != PEOPLE or len(self.people) != PEOPLE:
             raise ValueError(f"{folder / 'evaluation_people.txt'}: expected {PEOPLE} people, got {self.people}")
         self.stems = [self._stem(person, pose) for person in self.people for pose in range(EXPRESSIONS)]
-        for stem in self.stems:
-            for suffix in (".obj", ".png", ".land"):
-                if not stem.with_suffix(suffix).is_file():
-                    raise FileNotFoundError(f"no {stem.with_suffix(suffix)}. {_LICENCE}")
-        first = self._mesh(self.stems[0])
-        self.polygons = first.polygons
-        self.landmarks = self._vertices("landmark_vertices.txt", len(first.vertices))
+        self.landmarks = self._vertices("landmark_vertices.txt")
         if len(self.landmarks) != len(STEADY):
             raise ValueError(f"{folder / 'landmark_vertices.txt'}: expected 5 vertices, got {len(self.landmarks)}")
+        reference = self._reference()
+        self.polygons = reference.polygons
         region = folder / "region_vertices.txt"
-        self.region = self._vertices(region.name, len(first.vertices)) if region.is_file() else None
-        self._check_unit(first)
+        self.region = self._vertices(region.name, len(reference.vertices)) if region.is_file() else None
 
     def _stem(self, person: int, pose: int) -> Path:
         return self.folder / f"Tester_{person}" / "TrainingPose" / f"pose_{pose}"
 
-    def _vertices(self, name: str, count: int) -> Int[np.ndarray, " N"]:
+    def _vertices(self, name: str, count: int | None = None) -> Int[np.ndarray, " N"]:
         """Vertex numbers of a text file, all below `count`."""
         numbers = np.array(_numbers(self.folder / name, "vertex numbers, counted from 0"), np.int64)
-        if not len(numbers) or numbers.min() < 0 or numbers.max() >= count:
-            raise ValueError(f"{self.folder / name}: expected numbers from 0 to {count - 1}")
+        if not len(numbers) or numbers.min() < 0 or (count is not None and numbers.max() >= count):
+            raise ValueError(f"{self.folder / name}: expected numbers from 0" + (f" to {count - 1}" if count else ""))
         return numbers
 
+    def _reference(self) -> ObjMesh:
+        """The first mesh that can be used. FileNotFoundError or ValueError, with the first reason, where none can."""
+        reasons: list[FileNotFoundError | ValueError] = []
+        for stem in self.stems:
+            try:
+                return self._mesh(stem)
+            except (FileNotFoundError, ValueError) as error:
+                reasons.append(error)
+        raise type(reasons[0])(f"none of {len(reasons)} meshes can be used; {reasons[0]}. {_LICENCE}")
+
     def _mesh(self, stem: Path) -> ObjMesh:
-        mesh = read_obj(stem.with_suffix(".obj"))
-        return mesh._replace(vertices=mesh.vertices * self.mm_per_unit)
-
-    def _check_unit(self, mesh: ObjMesh) -> None:
-        eyes = mesh.vertices[self.landmarks[[0, 3]]]
-        distance = float(np.linalg.norm(eyes[0] - eyes[1]))
-        if not _EYE_DISTANCE_MM[0] <= distance <= _EYE_DISTANCE_MM[1]:
+        """In mm. FileNotFoundError; ValueError where it is damaged, not in the given unit, or mirrored."""
+        file = stem.with_suffix(".obj")
+        mesh = read_obj(file)
+        mesh = mesh._replace(vertices=mesh.vertices * self.mm_per_unit)
+        if self.landmarks.max() >= len(mesh.vertices):
+            most = self.landmarks.max()
+            raise ValueError(f"{file}: {len(mesh.vertices)} vertices, but landmark_vertices.txt names vertex {most}")
+        five = mesh.vertices[self.landmarks]
+        distance_mm = float(np.linalg.norm(five[0] - five[3]))
+        if not OUTER_EYES_MM[0] <= distance_mm <= OUTER_EYES_MM[1]:
             raise ValueError(
-                f"outer eye corners {distance:.3g} mm apart with {self.mm_per_unit:g} mm a unit: give --mm-per-unit, "
-                "or check landmark_vertices.txt"
+                f"{file}: outer eye corners {distance_mm:.3g} mm apart with {self.mm_per_unit:g} mm a unit: give "
+                "--mm-per-unit, or check landmark_vertices.txt"
             )
+        check_head(five, mesh.vertices, str(file))
+        return mesh
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[Sample | Damaged]:
         """The 180 photos, person by person; the box is the tight one of the 74 landmarks."""
         for stem in self.stems:
-            image = read_image(stem.with_suffix(".png"))
-            points_px = read_land(stem.with_suffix(".land"), image.shape[1], image.shape[0])
-            yield Sample(f"{stem.parts[-3]} {stem.name}", image, landmark_box_px(points_px), self._truth(stem))
+            yield sample_or_damage(f"{stem.parts[-3]} {stem.name}", self._sample, stem)
+
+    def _sample(self, stem: Path) -> Sample:
+        """FileNotFoundError, ValueError where the photo, its landmarks or its mesh are missing or damaged."""
+        image = read_image(stem.with_suffix(".png"))
+        points_px = read_land(stem.with_suffix(".land"), image.shape[1], image.shape[0])
+        return Sample(f"{stem.parts[-3]} {stem.name}", image, landmark_box_px(points_px), self._truth(stem))
 
     def _truth(self, stem: Path) -> Truth:
         mesh = self._mesh(stem)
         if not np.array_equal(mesh.polygons, self.polygons):
-            raise ValueError(f"{stem}.obj has other faces than {self.stems[0]}.obj: expected one topology")
+            counts = f"{len(mesh.vertices)} vertices, {len(mesh.polygons)} faces"
+            raise ValueError(f"{stem}.obj has other faces ({counts}) than the first mesh: expected one topology")
         landmarks_mm = mesh.vertices[self.landmarks]
         face = self.region
         if face is None:
@@ -157,7 +173,9 @@ def _numbers(path: Path, what: str) -> list[int]:
 
 
 def read_land(path: Path, width_px: int, height_px: int) -> Float[np.ndarray, "74 2"]:
-    """The 74 landmarks of a .land file in pixels of the photo, y down. ValueError for another form."""
+    """The 74 landmarks of a .land file in pixels of the photo, y down. FileNotFoundError; ValueError: another form."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such landmarks: {path}")
     words = path.read_text(encoding="latin-1").split()
     try:
         values = np.array(words, np.float64)
@@ -210,10 +228,11 @@ def closest_point_fit(truth: Truth, prediction: Prediction) -> IcpResult:
     """Where ICP puts the predicted mesh (with expression), and the true vertices' distances to it in mm.
 
     ICP starts from the five landmarks that hardly move with an expression, those of the neutral prediction. ValueError
-    where the prediction has no mesh with triangles and landmarks.
+    where the prediction has no mesh with triangles and landmarks, or is mirrored.
     """
     mesh, triangles, landmarks = prediction.vertices_mm, prediction.triangles, prediction.model_landmarks_mm
     if mesh is None or triangles is None or landmarks is None:
         raise ValueError("a prediction needs vertices_mm, triangles and model_landmarks_mm for FaceWarehouse")
+    seven_of(landmarks, "the predicted face")
     start = align_points(landmarks[list(STEADY)].astype(np.float64), truth.landmarks_mm)
     return icp(Surface(mesh, triangles), truth.vertices_mm[truth.face], start)

@@ -17,14 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 
 from eval.crop import BROWS, NOSE_TIP
 from eval.florence_metrics import FaceMesh
 from eval.now_region import LANDMARKS
 from eval.obj_mesh import read_obj
+from eval.seven_landmarks import check_size, seven_of
 
 SETTINGS = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 SUBJECTS = 53
+_OFF_SCAN_MM = 20.0  # a landmark farther from the scan belongs to another scan or frame
 _LICENCE = "MICC Florence needs a licence: ask at micc.unifi.it; eval/florence.py shows the layout"
 
 
@@ -41,9 +44,10 @@ class Video(NamedTuple):
 
 
 class Florence:
-    """The folder in its published layout, any number of subjects, each of them complete.
+    """The folder in its published layout, any number of subjects.
 
-    Raises FileNotFoundError that names the first missing folder or file, ValueError where a scan's folder has several.
+    Raises FileNotFoundError that names a part of the layout that is missing as a whole, ValueError for a subject's
+    folder of another name. Single videos and scans that are missing or damaged are told by `file_of` and `scan`.
     """
 
     name = "MICC Florence"
@@ -57,18 +61,28 @@ class Florence:
         self.folder, self.settings = folder, tuple(settings)
         self.subjects = [_number(path) for path in found]
         self.videos = [Video(subject, setting) for subject in self.subjects for setting in settings]
-        for subject in self.subjects:
-            self._files(subject, "frontal1")
-        for video in self.videos:
-            self.file_of(video)
+        if not any(folder.glob("subject_*/Model/frontal1/obj/*.obj")):
+            raise FileNotFoundError(f"no scan subject_NN/Model/frontal1/obj/*.obj in {folder}. {_LICENCE}")
+        if not any(any(folder.glob(f"subject_*/Video/{setting}.*")) for setting in settings):
+            raise FileNotFoundError(f"no video subject_NN/Video/{settings[0]}.mjpg (or .mjpeg) in {folder}. {_LICENCE}")
+        if not (folder / "MICC_landmarks").is_dir():
+            raise FileNotFoundError(f"no MICC_landmarks in {folder}: those of github.com/barisgecer/GANFit")
 
     def scan(self, subject: int, which: str = "frontal1") -> FaceMesh | None:
-        """A scan in mm with its landmarks; None where the subject has no frontal2."""
+        """A scan in mm with its landmarks; None where the subject has no frontal2.
+
+        FileNotFoundError; ValueError where the mesh or its landmarks are damaged, not in mm, mirrored, or apart.
+        """
         files = self._files(subject, which)
         if files is None:
             return None
-        mesh = read_obj(files[0])
-        return FaceMesh(mesh.vertices, mesh.triangles, read_ljson(files[1]))
+        mesh, landmarks = read_obj(files[0]), read_ljson(files[1])
+        seven = seven_of(landmarks, str(files[1]))
+        check_size(seven, str(files[1]))
+        off_mm = float(cKDTree(mesh.vertices).query(seven)[0].max())
+        if off_mm > _OFF_SCAN_MM:
+            raise ValueError(f"{files[1]}: a landmark lies {off_mm:.0f} mm off the scan {files[0].name}")
+        return FaceMesh(mesh.vertices, mesh.triangles, landmarks)
 
     def _files(self, subject: int, which: str) -> tuple[Path, Path] | None:
         """The scan and its landmarks; frontal2 is a scan only where it has both (subject 30 has no landmarks)."""

@@ -6,7 +6,6 @@ which no face can be measured is replaced by the next one drawn.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ from jaxtyping import UInt8
 
 from eval.boxes import whole_photo
 from eval.florence import Florence, Video
-from eval.protocol import Sample
+from eval.protocol import Damaged, Sample
 
 _DRAWN_A_FACE = 4
 
@@ -30,20 +29,26 @@ class VideoFrames:
         self.data, self.frames, self.seed = data, frames, seed
         self.name = f"{data.name}, {', '.join(data.settings)}, {frames} frames a video, seed {seed}"
 
-    def samples(self) -> Iterator[Sample]:
-        """All frames drawn, video by video; videos that are missing or damaged are named where they are measured."""
+    def samples(self) -> Iterator[Sample | Damaged]:
+        """All frames drawn, video by video; a video that is missing or damaged has none."""
         for video in self.data.videos:
-            with suppress(FileNotFoundError, ValueError):
-                yield from self.of(video)
+            try:
+                frames = self.of(video)
+            except (FileNotFoundError, ValueError) as error:
+                yield Damaged(video.name, str(error))
+            else:
+                yield from frames
 
-    def of(self, video: Video) -> Iterator[Sample]:
+    def of(self, video: Video) -> list[Sample]:
         """The frames drawn from one video, in the order drawn. FileNotFoundError; ValueError: not a video."""
         folder = f"subject_{video.subject:02d}/{video.setting}"
-        for number, image in random_frames(self.data.file_of(video), _DRAWN_A_FACE * self.frames, self.seed):
-            yield Sample(f"{folder}/frame_{number:05d}", image, whole_photo(image), video)
+        return [
+            Sample(f"{folder}/frame_{number:05d}", image, whole_photo(image), video)
+            for number, image in random_frames(self.data.file_of(video), _DRAWN_A_FACE * self.frames, self.seed)
+        ]
 
 
-def random_frames(file: Path, count: int, seed: int) -> Iterator[Frame]:
+def random_frames(file: Path, count: int, seed: int) -> list[Frame]:
     """Up to `count` different frames in random order, the same for the same seed. ValueError: no video."""
     order = np.random.default_rng(seed).permutation(_frame_count(file))[:count]
     wanted = set(order.tolist())
@@ -57,7 +62,7 @@ def random_frames(file: Path, count: int, seed: int) -> Iterator[Frame]:
                 raise ValueError(f"{file}: frame {index} cannot be decoded")
             frames[index] = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     capture.release()
-    yield from ((index, frames[index]) for index in order.tolist())
+    return [(index, frames[index]) for index in order.tolist()]
 
 
 def _frame_count(file: Path) -> int:

@@ -66,6 +66,9 @@ def mean_face_of(faces: list[FaceMesh]) -> FaceMesh:
     first = faces[0]
     if any(not np.array_equal(face.triangles, first.triangles) for face in faces):
         raise ValueError("the faces of a video have different triangles: they have no mean")
+    counts = sorted({len(face.vertices) for face in faces})
+    if len(counts) > 1:
+        raise ValueError(f"the faces of a video have {counts} vertices: they have no mean")
     return FaceMesh(
         np.mean([face.vertices for face in faces], axis=0),
         first.triangles,

@@ -1,13 +1,16 @@
 """A method on Florence: neutral faces of the frames of videos against scans, one by one and pooled, by one variant.
 
 A frame in which no face is found, or whose face cannot be measured, is replaced by the next one drawn, and named under
-`frames_passed_over` of the summary; a video without a face, or whose faces have no mean, is left out and counted.
+`frames_passed_over` of the summary. A video that is missing or damaged, without a face, whose faces have no mean, or
+whose subject's scan cannot be used, is left out, named and counted.
 """
 
+from contextlib import suppress
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from eval.distance import check_mesh
 from eval.florence import SETTINGS, SUBJECTS, Florence, Video
 from eval.florence_frames import VideoFrames
 from eval.florence_metrics import (
@@ -19,7 +22,8 @@ from eval.florence_metrics import (
     global_scale,
     mean_face_of,
 )
-from eval.protocol import LeftOut, Method, Record, Run, Stored, predict
+from eval.protocol import LeftOut, Method, Prediction, Record, Run, Stored, predict
+from eval.seven_landmarks import seven_of
 
 
 class _Faces(NamedTuple):
@@ -40,13 +44,9 @@ def run_florence(data: Florence, method: Method | Stored, variant: VariantName, 
         raise ValueError(f"no variant {variant!r}: choose one of {', '.join(get_args(VariantName))}")
     pictures = VideoFrames(data, frames, seed)
     found = {video: _faces(video, pictures, method) for video in data.videos}
-    scale = _scale(data, found) if VARIANTS[variant].one_scale else 1.0
-    records: list[Record] = []
-    for subject in data.subjects:
-        names = VARIANTS[variant].scans
-        scans = [scan for scan in (data.scan(subject, name) for name in names) if scan is not None]
-        own = {video: faces for video, faces in found.items() if video.subject == subject}
-        records += [_record(video, faces, scans, variant, scale) for video, faces in own.items()]
+    scans = _Scans(data, VARIANTS[variant].scans)
+    scale = _scale(scans, found) if VARIANTS[variant].one_scale else 1.0
+    records = [_record(video, faces, scans, variant, scale) for video, faces in found.items()]
     left_out = [record for record in records if record.problem is not None]
     if len(left_out) == len(records):
         raise ValueError(f"none of {len(records)} videos can be measured; {left_out[0].name}: {left_out[0].problem}")
@@ -61,18 +61,43 @@ def run_florence(data: Florence, method: Method | Stored, variant: VariantName, 
     return Run(data.name, method.name, "largest", records, {**counts, **summarise(records)})
 
 
+class _Scans:
+    """Scans of the subjects that a variant needs, each read once."""
+
+    def __init__(self, data: Florence, names: tuple[str, ...]) -> None:
+        self._data, self._names = data, names
+        self._known: dict[int, list[FaceMesh] | str] = {}
+
+    def of(self, subject: int) -> list[FaceMesh]:
+        """LeftOut, the same at every video, where a scan cannot be used."""
+        if subject not in self._known:
+            try:
+                read = [self._data.scan(subject, name) for name in self._names]
+                self._known[subject] = [scan for scan in read if scan is not None]
+            except (FileNotFoundError, ValueError) as error:
+                self._known[subject] = str(error)
+        scans = self._known[subject]
+        if isinstance(scans, str):
+            raise LeftOut(scans)
+        return scans
+
+
 def _faces(video: Video, pictures: VideoFrames, method: Method | Stored) -> _Faces:
     """Neutral faces of the first frames drawn that have one, as many as are wanted."""
     faces: list[FaceMesh] = []
     passed_over: dict[str, str] = {}
-    for sample in pictures.of(video):
+    try:
+        frames = pictures.of(video)
+    except (FileNotFoundError, ValueError) as error:
+        return _Faces([], {}, str(error))
+    for sample in frames:
         try:
             prediction = predict(method, sample, "largest")
         except LeftOut as reason:
             passed_over[sample.name] = str(reason)
             continue
         try:
-            faces.append(face_of(prediction))
+            faces.append(_measurable(prediction))
         except ValueError as error:
             passed_over[sample.name] = str(error)
         if len(faces) == pictures.frames:
@@ -83,18 +108,29 @@ def _faces(video: Video, pictures: VideoFrames, method: Method | Stored) -> _Fac
     return _Faces([], passed_over, f"no face in any of {len(passed_over)} frames drawn; {name}: {why}")
 
 
-def _scale(data: Florence, found: dict[Video, _Faces]) -> float:
-    """The one scale of all faces of the method."""
-    scans = {subject: data.scan(subject) for subject in data.subjects}
-    pairs = [(face, scan) for video, own in found.items() for face in own.faces if (scan := scans[video.subject])]
+def _measurable(prediction: Prediction) -> FaceMesh:
+    """The neutral face. ValueError where there is none, or it is empty, not finite or mirrored."""
+    face = face_of(prediction)
+    check_mesh(face.vertices, face.triangles)
+    seven_of(face.landmarks, "the predicted face")
+    return face
+
+
+def _scale(scans: _Scans, found: dict[Video, _Faces]) -> float:
+    """The one scale of all faces of the method whose subjects have a scan."""
+    pairs = []
+    for video, own in found.items():
+        with suppress(LeftOut):
+            pairs += [(face, scans.of(video.subject)[0]) for face in own.faces]
     return global_scale(pairs) if pairs else 1.0
 
 
-def _record(video: Video, found: _Faces, scans: list[FaceMesh], variant: VariantName, scale: float) -> Record:
+def _record(video: Video, found: _Faces, scans: _Scans, variant: VariantName, scale: float) -> Record:
     if found.problem is not None:
         return Record(video.name, {}, found.problem)
     try:
-        return Record(video.name, _errors([face.scaled(scale) for face in found.faces], scans, video.subject, variant))
+        faces = [face.scaled(scale) for face in found.faces]
+        return Record(video.name, _errors(faces, scans.of(video.subject), video.subject, variant))
     except ValueError as error:
         return Record(video.name, {}, str(error))
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from eval.error_mesh import ErrorMesh, error_mesh_bytes
 from eval.pictures import sheet, square_tile
-from eval.protocol import Benchmark, Prediction, Record, Sample
+from eval.protocol import Benchmark, Damaged, Prediction, Record, Sample
 from face3d.io import replace_files
 from face3d.overlay import draw_landmarks, draw_mesh
 
@@ -52,7 +52,7 @@ class Keeping:
         self.folders = {"pictures": pictures, "meshes": meshes if isinstance(benchmark, Meshed) else None}
         self.files: dict[str, dict[str, tuple[Path, str]]] = {"pictures": {}, "meshes": {}}
 
-    def samples(self) -> Iterable[Sample]:
+    def samples(self) -> Iterable[Sample | Damaged]:
         """The benchmark's."""
         return self.benchmark.samples()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from eval.method_files import FromFiles, NoFile, file_stem
-from eval.protocol import Crop, LeftOut, Pictured, Prediction, Sample
+from eval.protocol import Crop, Damaged, LeftOut, Pictured, Prediction, Sample, whole
 from face3d.io import png_bytes, replace_files
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -36,7 +36,7 @@ class OtherPython:
             write_samples(benchmark.samples(), samples, crop)
             _run(python, ADAPTERS / f"{name}_faces.py", samples, predictions)
             files = FromFiles(predictions, name)
-            for sample in benchmark.samples():
+            for sample in whole(benchmark.samples()):
                 try:
                     self._answers[sample.name] = files.of_sample(sample, crop)
                 except NoFile:
@@ -52,10 +52,10 @@ class OtherPython:
         return answer
 
 
-def write_samples(samples: Iterable[Sample], folder: Path, crop: Crop) -> None:
-    """Write the photos as PNG, and then the list of them, for any other system to run on."""
+def write_samples(samples: Iterable[Sample | Damaged], folder: Path, crop: Crop) -> None:
+    """Write the photos that are whole as PNG, and then the list of them, for any other system to run on."""
     listed = []
-    for sample in samples:
+    for sample in whole(samples):
         image = f"{file_stem(sample.name)}.png"
         replace_files({folder / image: png_bytes(sample.image)})
         box = sample.box_px.tolist() if crop == "gt" else None

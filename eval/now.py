@@ -15,7 +15,6 @@ boxes (a method gets them as they are), and that photos are upright after their 
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from bfm.restricted_pickle import load_npy_object
 from eval.now_region import LANDMARKS, NOW_RADIUS, face_region
 from eval.obj_mesh import read_obj
 from eval.picked_points import read_pp
-from eval.protocol import Sample
+from eval.protocol import Damaged, Sample, sample_or_damage
 from eval.seven_landmarks import check_handedness, check_size
 from face3d.io import read_image
 
@@ -89,11 +88,10 @@ class Now:
         box_file = (self.release / "detected_face" / photo.name).with_suffix(".npy")
         return Sample(photo.name, image, read_box(box_file, image.shape[1], image.shape[0]), photo)
 
-    def samples(self) -> Iterator[Sample]:
-        """The photos of the list that are whole; the others are named where they are measured."""
+    def samples(self) -> Iterator[Sample | Damaged]:
+        """The photos of the list."""
         for photo in self.photos:
-            with suppress(FileNotFoundError, ValueError):
-                yield self.sample(photo)
+            yield sample_or_damage(photo.name, self.sample, photo)
 
     def scan(self, subject: str) -> FaceScan:
         """The face region of a person's scan.

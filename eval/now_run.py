@@ -18,9 +18,8 @@ from eval.alignment import IcpResult, align_points, align_rigid, icp
 from eval.distance import Surface
 from eval.florence_metrics import FaceMesh, face_of
 from eval.now import CHALLENGES, PHOTOS, FaceScan, Now, Photo
-from eval.now_region import LANDMARKS
 from eval.protocol import Crop, LeftOut, Method, Prediction, Record, Run, Stored, predict
-from eval.seven_landmarks import check_handedness, check_size
+from eval.seven_landmarks import check_size, seven_of
 
 CURVE_MM = (1, 2, 3, 4, 5, 6, 7)
 """Where the cumulative error curve is told."""
@@ -32,13 +31,7 @@ def scan_to_mesh(scan: FaceScan, face: FaceMesh, metrical: bool = False) -> IcpR
     ValueError for a mesh that is empty, not finite, has triangles beyond its vertices, or is mirrored; metrical also
     where its outer eye corners are not those of a face in mm.
     """
-    if face.landmarks.shape != (68, 3):
-        raise ValueError(f"the predicted face has landmarks {face.landmarks.shape}, expected (68, 3)")
-    seven = face.landmarks[list(LANDMARKS)]
-    if not np.isfinite(seven).all():
-        raise ValueError("the predicted face has landmarks that are not finite")
-    surface = Surface(face.vertices, face.triangles)
-    check_handedness(seven, "the predicted face")
+    surface, seven = Surface(face.vertices, face.triangles), seven_of(face.landmarks, "the predicted face")
     if metrical:
         check_size(seven, "the predicted face")
     start = (align_rigid if metrical else align_points)(seven, scan.seven_mm)

@@ -36,6 +36,9 @@ def export(
     left_out, count = {}, 0
     for sample in benchmark.samples():
         count += 1
+        if not isinstance(sample, Sample):
+            left_out[sample.name] = sample.problem
+            continue
         try:
             content = prediction_bytes(predict(method, sample, crop))
         except LeftOut as problem:

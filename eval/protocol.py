@@ -1,6 +1,6 @@
 """What a benchmark asks of a method, and how a run is scored: two small interfaces and one loop."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -71,6 +71,26 @@ class Sample(NamedTuple):
     truth: Any
 
 
+class Damaged(NamedTuple):
+    """A sample of a benchmark whose own files are missing or damaged: left out of every run, named and counted."""
+
+    name: str
+    problem: str
+
+
+def sample_or_damage(name: str, read: Callable[[Any], Sample], which: Any) -> Sample | Damaged:
+    """What `read` gives, or why it finds a file missing (FileNotFoundError) or damaged (ValueError)."""
+    try:
+        return read(which)
+    except (FileNotFoundError, ValueError) as error:
+        return Damaged(name, str(error))
+
+
+def whole(samples: Iterable[Sample | Damaged]) -> Iterator[Sample]:
+    """Those that are not damaged."""
+    return (sample for sample in samples if isinstance(sample, Sample))
+
+
 class LeftOut(ValueError):
     """Why a sample has no prediction that can be scored: the run goes on without it, and counts it."""
 
@@ -99,8 +119,8 @@ class Pictured(Protocol):
 
     name: str
 
-    def samples(self) -> Iterable[Sample]:
-        """Photos with boxes and truth. FileNotFoundError names what is missing."""
+    def samples(self) -> Iterable[Sample | Damaged]:
+        """Photos with boxes and truth, or in their place what is missing or damaged, named with the file."""
         ...
 
 
@@ -108,7 +128,7 @@ class Benchmark(Pictured, Protocol):
     """A data set in its published layout and its protocol."""
 
     def score(self, sample: Sample, prediction: Prediction) -> dict[str, float]:
-        """Errors of one prediction by name, NaN where one does not apply."""
+        """Errors of one prediction by name, NaN where one does not apply. ValueError: why it cannot be measured."""
         ...
 
     def summarise(self, records: list[Record]) -> dict[str, Any]:
@@ -127,7 +147,11 @@ class Run(NamedTuple):
 
 
 def run(benchmark: Benchmark, method: Method | Stored, crop: Crop = "gt") -> Run:
-    """Score `method` on every sample: given the true box (`gt`), or left to find the face (`detector`)."""
+    """Score `method` on every sample: given the true box (`gt`), or left to find the face (`detector`).
+
+    Left out, named and counted are samples that are damaged, whose face is not found, or whose prediction cannot be
+    measured; errors of the method itself are not caught.
+    """
     records = [_score(benchmark, method, sample, crop) for sample in benchmark.samples()]
     scored = [record for record in records if record.problem is None]
     return Run(benchmark.name, method.name, crop, records, benchmark.summarise(scored))
@@ -156,9 +180,14 @@ def _chosen(found: list[Found], sample: Sample, crop: Crop) -> Prediction:
     return found[index].prediction
 
 
-def _score(benchmark: Benchmark, method: Method | Stored, sample: Sample, crop: Crop) -> Record:
+def _score(benchmark: Benchmark, method: Method | Stored, sample: Sample | Damaged, crop: Crop) -> Record:
+    if isinstance(sample, Damaged):
+        return Record(sample.name, {}, sample.problem)
     try:
         prediction = predict(method, sample, crop)
     except LeftOut as problem:
         return Record(sample.name, {}, str(problem))
-    return Record(sample.name, benchmark.score(sample, prediction))
+    try:
+        return Record(sample.name, benchmark.score(sample, prediction))
+    except ValueError as error:
+        return Record(sample.name, {}, str(error))

@@ -15,7 +15,6 @@ No boxes are published. What is silent in the source and our reading: the name o
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,7 +25,7 @@ from scipy.spatial import cKDTree
 from eval.boxes import whole_photo
 from eval.now_region import LANDMARKS
 from eval.obj_mesh import read_obj, read_obj_points
-from eval.protocol import Sample
+from eval.protocol import Damaged, Sample, sample_or_damage
 from eval.realy_errors import KEYPOINTS, REGIONS, RegionMesh, RegionName
 from eval.seven_landmarks import check_handedness, check_size
 from face3d.io import read_image
@@ -63,9 +62,9 @@ class Scan(NamedTuple):
 class Realy:
     """The folder in its published layout, or a part of the scans and photos.
 
-    `images`: a folder of photos in place of the published one of the view; the name tells both. Raises
-    FileNotFoundError that names a part of the layout that is missing as a whole, ValueError for scales or photo names of
-    another form. Single scans that are missing or damaged are told by `scan`, photos by `sample`.
+    `images`: a folder of photos in place of the published one of the view; the name tells both. FileNotFoundError names
+    a part of the layout that is missing as a whole, ValueError scales or photo names of another form. Single scans that
+    are missing or damaged are told by `scan`, photos by `sample`.
     """
 
     def __init__(self, folder: Path, view: View = "front", images: Path | None = None) -> None:
@@ -82,11 +81,10 @@ class Realy:
         image = read_image(photo.path)
         return Sample(photo.name, image, whole_photo(image), photo)
 
-    def samples(self) -> Iterator[Sample]:
-        """The photos that are whole; the others are named where they are measured."""
+    def samples(self) -> Iterator[Sample | Damaged]:
+        """The photos of the view."""
         for photo in self.photos:
-            with suppress(FileNotFoundError, ValueError):
-                yield self.sample(photo)
+            yield sample_or_damage(photo.name, self.sample, photo)
 
     def keypoints(self, number: int) -> Float[np.ndarray, "85 3"]:
         """The 85 points of a scan, in its unit. FileNotFoundError, ValueError for another count."""

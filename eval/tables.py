@@ -175,5 +175,6 @@ def _show_left_out(run: "Run | PairRun") -> None:
     left_out = [record for record in run.records if record.problem is not None]
     for record in left_out[:_MOST_LEFT_OUT]:
         say(f"left out: {record.name}: {record.problem}")
-    if len(left_out) > _MOST_LEFT_OUT:
-        say(f"left out: {len(left_out)} of {len(run.records)} in all (--json names them)")
+    if left_out:
+        named = " (--json names them)" if len(left_out) > _MOST_LEFT_OUT else ""
+        say(f"left out: {len(left_out)} of {len(run.records)} in all{named}")

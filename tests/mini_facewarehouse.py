@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from eval.facewarehouse import EXPRESSIONS, PHOTO_LANDMARKS, STEADY, FaceWarehouse
-from eval.protocol import Found, Prediction
+from eval.protocol import Found, Prediction, whole
 from face3d.morphable import MorphableModel
 from tests.mini_florence import a_move, write_obj
 
@@ -65,8 +65,10 @@ class Knows:
 
     def __init__(self, data: FaceWarehouse, noise_mm: float = 0.0, shuffled: bool = False) -> None:
         self.noise_mm, self.shuffled, self.move = noise_mm, shuffled, a_move()
-        self.truth = {tuple(sample.image[0, 0]): sample.truth for sample in data.samples()}
-        self.triangles = toy_model().triangles.numpy()
+        self.truth = {tuple(sample.image[0, 0]): sample.truth for sample in whole(data.samples())}
+        model = toy_model()
+        self.triangles = model.triangles.numpy()
+        self.mean_landmarks = model.landmarks_of(model.mean[None])[0].double().numpy()
 
     def predict(self, image: np.ndarray, box_px: np.ndarray) -> Prediction:
         truth = self.truth[tuple(image[0, 0])]
@@ -74,7 +76,7 @@ class Knows:
         noise = rng.normal(0.0, 1.0, truth.vertices_mm.shape)
         noise *= self.noise_mm / np.linalg.norm(noise, axis=1, keepdims=True)
         order = rng.permutation(len(noise)) if self.shuffled else np.arange(len(noise))
-        landmarks = np.zeros((68, 3))
+        landmarks = self.move.apply(self.mean_landmarks)
         landmarks[list(STEADY)] = self.move.apply(truth.landmarks_mm + rng.normal(0.0, 1.0, (5, 3)))
         vertices = self.move.apply(truth.vertices_mm + noise)[order]
         triangles = np.argsort(order)[self.triangles]

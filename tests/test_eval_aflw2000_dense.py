@@ -1,6 +1,7 @@
 """AFLW2000-3D's dense protocols: figures by hand, meshes of a model in 300W-LP's own files, the command, the page."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from eval.aflw2000 import Aflw2000
 from eval.aflw2000_dense import dense_nme_percent, reconstruction_percent
 from eval.dense_points import counted_points
 from eval.dense_truth import dense_truths
-from eval.protocol import Prediction, run
+from eval.protocol import Damaged, Prediction, run
 from eval.published import TABLES
 from face3d.metrics import nme_percent
 from face3d.morphable import MorphableModel
@@ -115,8 +116,9 @@ def test_labels_of_another_model_are_refused(tmp_path: Path, arrays: MorphableAr
     write_photos(tmp_path / "other", toy(identity=4))
     own = MorphableModel(arrays)
     truths = dense_truths(converted(tmp_path / "other"), None, own)
-    with pytest.raises(ValueError, match="image00000.mat: expected Shape_Para with the 4 .* got 5 values"):
-        list(Aflw2000(tmp_path / "a", dense=truths).samples())
+    damaged = next(Aflw2000(tmp_path / "a", dense=truths).samples())
+    assert isinstance(damaged, Damaged) and damaged.name == "image00000.jpg"
+    assert re.search("image00000.mat: expected Shape_Para with the 4 .* got 5 values", damaged.problem)
     label = scipy.io.loadmat(tmp_path / "a" / "image00000.mat")
     truths = dense_truths(converted(tmp_path / "a"), None, own)
     with pytest.raises(ValueError, match="m.mat: expected Exp_Para .* got nothing"):
