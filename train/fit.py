@@ -1,8 +1,7 @@
 """Fit the morphable model to 2D landmarks: closed-form pose and linear least squares in turns, many faces at once.
 
 Minimises  sum_p w_p |s (R X_p)[:2] + t - x_p|^2 / sigma^2 + |identity|^2 + |expression / std|^2  over pose, identity
-and
-expression, with Geman-McClure weights w_p from the residuals of the round before.
+and expression, with Geman-McClure weights w_p from the residuals of the round before.
 """
 
 from typing import NamedTuple
@@ -48,6 +47,12 @@ def point_basis(
 def _points(basis: PointBasis, identity: Tensor, expression: Tensor) -> Tensor:
     shape = torch.einsum("bk,kpc->bpc", identity, basis.identity)
     return basis.mean + shape + torch.einsum("be,epc->bpc", expression, basis.expression)
+
+
+def place(basis: PointBasis, fit: Fit) -> Float[Tensor, "B P 2"]:
+    """The fitted points in the image."""
+    flat = (_points(basis, fit.identity, fit.expression) @ fit.pose.rotation.transpose(1, 2))[..., :2]
+    return fit.pose.scale[:, None, None] * flat + fit.pose.translation_px[:, None]
 
 
 def _solve_coefficients(

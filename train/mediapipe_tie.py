@@ -1,18 +1,24 @@
 """Where MediaPipe's 478 landmarks lie on the embedded model: found once from the pseudo-labels themselves.
 
-The mean of all labelled faces (Procrustes) is brought to the model's mean by a similarity on the 51 inner landmarks
-of the
-68-point scheme, bent onto it by a thin-plate spline, and each point is taken to the closest place of the skin.
+The mean of all labelled faces (Procrustes) is brought to the average person by a similarity on the 51 inner landmarks
+of the 68-point scheme, bent onto it by a thin-plate spline, and each point is taken to the closest place of the skin
+(`tie`). Then all are fitted, with hardly any expression, and what is left on average moves the points over the skin
+(`settle`): without that, every face was fitted with puffed cheeks, which bring the points where they were tied to.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import trimesh
+from jaxtyping import Bool, Float
 from scipy.interpolate import RBFInterpolator
+from torch import Tensor
 
 from bfm.landmarks import INNER, align_similarity
+from face3d.morphable import MorphableModel
 from face3d.morphable_file import MorphableArrays
+from train.fit import PointBasis, fit_points, place, point_basis
 
 # MediaPipe's points nearest to the 51 inner landmarks of the 68-point scheme (300W order, 17..67).
 INNER_51 = np.array(
@@ -27,6 +33,7 @@ OVAL = np.array(
 IRISES = np.arange(468, 478)
 # The oval slides over the skin, but its points at the ears tell the height of the head, those of the chin its length.
 KEPT_OF_OVAL = np.array([127, 162, 234, 93, 356, 389, 454, 323, 152, 148, 377])
+SETTLING_ROUNDS, CALM = 3, 0.25
 FITTED = np.setdiff1d(np.arange(478), np.concatenate([np.setdiff1d(OVAL, KEPT_OF_OVAL), IRISES]))
 
 
@@ -47,18 +54,54 @@ def mean_shape(landmarks: np.ndarray, rounds: int = 4) -> np.ndarray:
     return mean
 
 
-def tie(model: MorphableArrays, landmarks: np.ndarray) -> Tie:
-    """Tie the fitted points to the model's skin, from labels (N,478,3) of near-frontal faces."""
-    mean = model.mean.astype(np.float64)
-    corners = mean[model.triangles[model.landmark_triangles]]
+def skin_triangles(model: MorphableArrays) -> Bool[np.ndarray, " F"]:
+    """Triangles outside of the eyes and the inner mouth."""
+    names = model.meta.region_names
+    hidden = np.isin(model.vertex_region, [names.index("eyes"), names.index("inner_mouth")])
+    return ~hidden[model.triangles].any(1)
+
+
+def _on_skin(model: MorphableArrays, average_mm: Float[np.ndarray, "V 3"], points_mm: Float[np.ndarray, "P 3"]) -> Tie:
+    """The places of the average person's skin that are closest to the points."""
+    triangles = model.triangles[skin_triangles(model)]
+    surface = trimesh.Trimesh(average_mm, triangles, process=False)
+    closest, _, index = trimesh.proximity.closest_point(surface, points_mm)
+    vertices = triangles[index]
+    return Tie(FITTED, vertices, trimesh.triangles.points_to_barycentric(average_mm[vertices], closest))
+
+
+def tie(model: MorphableArrays, average_mm: Float[np.ndarray, "V 3"], landmarks: Float[np.ndarray, "N 478 3"]) -> Tie:
+    """Tie the fitted points to the skin of the average person, from labels (px) of near-frontal faces."""
+    average_mm = average_mm.astype(np.float64)
+    corners = average_mm[model.triangles[model.landmark_triangles]]
     inner_mm = (corners * model.landmark_barycentric[..., None]).sum(1)[INNER]
     shape = mean_shape(landmarks)
     shape = align_similarity(shape[INNER_51], inner_mm, shape)
     bent = shape + RBFInterpolator(shape[INNER_51], inner_mm - shape[INNER_51], kernel="thin_plate_spline")(shape)
-    names = model.meta.region_names
-    hidden = np.isin(model.vertex_region, [names.index("eyes"), names.index("inner_mouth")])
-    skin = ~hidden[model.triangles].any(1)
-    surface = trimesh.Trimesh(mean, model.triangles[skin], process=False)
-    closest, _, index = trimesh.proximity.closest_point(surface, bent[FITTED])
-    vertices = model.triangles[skin][index]
-    return Tie(FITTED, vertices, trimesh.triangles.points_to_barycentric(mean[vertices], closest))
+    return _on_skin(model, average_mm, bent[FITTED])
+
+
+def tied_basis(model: MorphableModel, tied: Tie) -> PointBasis:
+    """The fitted points as a linear function of the model's coefficients."""
+    return point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
+
+
+def settle(
+    model: MorphableModel,
+    tied: Tie,
+    centre: Float[Tensor, " C"],
+    landmarks: Float[np.ndarray, "N 478 3"],
+    sigma_mm: float,
+) -> Tie:
+    """The points moved over the skin of the average person (`centre`, coefficients) until fits of the labelled faces
+    miss them by nothing on average. Expressions are held back meanwhile, so that none hides a point's mean error."""
+    average = model.vertices(centre[None, : model.identity_count])[0].double().numpy()
+    goal_px = torch.from_numpy(np.ascontiguousarray(landmarks[:, tied.points, :2])).float()
+    for _ in range(SETTLING_ROUNDS):
+        basis = tied_basis(model, tied)
+        fit = fit_points(basis, CALM * model.expression_std, goal_px, sigma_mm, centre=centre)
+        missed_mm = (goal_px - place(basis, fit)) / fit.pose.scale[:, None, None]
+        moved_mm = (missed_mm @ fit.pose.rotation[:, :2]).mean(0).double().numpy()
+        points_mm = (average[tied.vertices] * tied.barycentric[..., None]).sum(1)
+        tied = _on_skin(model.arrays(), average, points_mm + moved_mm)
+    return tied

@@ -21,7 +21,7 @@ from face3d.types import ScaledOrthography
 from train.fit import Fit, fit_points, point_basis
 from train.folders import load_folder
 from train.labels import labelled_images, person_of, read_labels
-from train.mediapipe_tie import Tie, tie
+from train.mediapipe_tie import Tie, settle, tie, tied_basis
 from train.profiling import apparent_yaw_deg, turn
 
 PATCH = 192
@@ -86,20 +86,28 @@ def _frontal(landmarks: np.ndarray) -> np.ndarray:
 def population_centre(model: MorphableModel, bfm68: Path) -> torch.Tensor:
     """Coefficients (K+E,) of the average person in photos; the model's own mean has a broader jaw than 300W-LP's.
 
-    Ridge least squares on the 68 landmarks of 3DDFA's parameter mean, brought to ours by the inner 51 (1 mm noise)."""
+    Ridge least squares on the 68 landmarks of 3DDFA's parameter mean, brought to ours by the inner 51 (1 mm noise), by
+    identities alone: what is an expression in that mean would be one of every face."""
     corners = model.triangles[model.landmark_triangles]
     basis = point_basis(model, corners, model.landmark_barycentric)
     own = basis.mean.double().numpy()
     population = population_landmarks_mm(bfm68)
     goal = torch.from_numpy(align_similarity(population[INNER], own[INNER], population) - own).float()
-    design = torch.cat([basis.identity, basis.expression]).flatten(1)
-    std = torch.cat([torch.ones(len(basis.identity)), model.expression_std])
-    return torch.linalg.solve(design @ design.T + torch.diag(1 / std**2), design @ goal.flatten())
+    design = basis.identity.flatten(1)
+    identity = torch.linalg.solve(design @ design.T + torch.eye(len(design)), design @ goal.flatten())
+    return torch.cat([identity, torch.zeros(len(model.expression_std))])
+
+
+def tie_to_average(model: MorphableModel, bfm68: Path, frontal: np.ndarray) -> tuple[Tie, torch.Tensor]:
+    """Where labels (N,478,3) lie on the average person in photos, and that person's coefficients."""
+    centre = population_centre(model, bfm68)
+    average_mm = model.vertices(centre[None, : model.identity_count])[0].numpy()
+    return settle(model, tie(model.arrays(), average_mm, frontal), centre, frontal, SIGMA_MM), centre
 
 
 def fit_all(model: MorphableModel, tied: Tie, points_px: torch.Tensor, centre: torch.Tensor, batch: int = 256) -> Fit:
     """Fit every labelled face (N,P,2), large yaws corrected; `centre` as of `population_centre`."""
-    basis = point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
+    basis = tied_basis(model, tied)
 
     def fit(points: torch.Tensor, rotation: torch.Tensor | None = None) -> Fit:
         return fit_points(basis, model.expression_std, points, SIGMA_MM, centre=centre, rotation=rotation)
@@ -153,9 +161,9 @@ def build_photos(model_path: Path, data: Path, label_files: list[Path], bfm68: P
         patches.append(_patch(image, labels.landmarks[row]))
         rows.append(row)
     model = MorphableModel.load(model_path)
-    tied = tie(model.arrays(), _frontal(labels.landmarks[rows]))
+    tied, centre = tie_to_average(model, bfm68, _frontal(labels.landmarks[rows]))
     goal_px = torch.from_numpy(np.stack([patch.points_px for patch in patches])[:, tied.points]).float()
-    fit = fit_all(model, tied, goal_px, population_centre(model, bfm68))
+    fit = fit_all(model, tied, goal_px, centre)
     good = np.flatnonzero(fit.rms_mm.numpy() < RMS_LIMIT_MM)
     log.info("%d of %d faces fitted within %.1f mm", len(good), len(rows), RMS_LIMIT_MM)
     out.mkdir(parents=True, exist_ok=True)
