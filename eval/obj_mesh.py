@@ -8,7 +8,11 @@ from jaxtyping import Float, Int
 
 
 class ObjMesh(NamedTuple):
-    """`polygons` are the file's faces, -1 for the fourth corner of a triangle; `triangles` cuts every quad in two."""
+    """`polygons` are the file's faces, -1 for the fourth corner of a triangle.
+
+    `triangles` has them in the file's order, each quad as two: corners 0, 1, 2 and 0, 2, 3. That is how the numbers of
+    REALY's published keypoints count (github.com/czh-98/REALY, utils/io_obj.py).
+    """
 
     vertices: Float[np.ndarray, "V 3"]
     polygons: Int[np.ndarray, "P 4"]
@@ -38,8 +42,8 @@ def read_obj(path: Path) -> ObjMesh:
     polygons = _polygons(corners, path)
     if polygons.max() >= len(vertices):
         raise ValueError(f"{path}: a face names vertex {polygons.max() + 1} of {len(vertices)}")
-    quads = polygons[polygons[:, 3] >= 0]
-    return ObjMesh(vertices, polygons, np.concatenate([polygons[:, :3], quads[:, [0, 2, 3]]]))
+    halves = polygons[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)
+    return ObjMesh(vertices, polygons, halves[halves[:, 2] >= 0])
 
 
 def read_obj_points(path: Path) -> Float[np.ndarray, "N 3"]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from eval import __main__ as commands
 from eval import methods
 from eval.florence_metrics import FaceMesh
+from eval.obj_mesh import read_obj
 from eval.prediction_file import prediction_bytes
 from eval.protocol import Prediction
 from eval.realy import Realy
@@ -156,6 +157,16 @@ def test_predictions_without_keypoints_are_named(folder: Path, change: dict, wor
     }
     with pytest.raises(ValueError, match=words):
         of_files(Realy(folder)).of_prediction(Prediction(**fields | change))
+
+
+def test_triangles_of_quads_count_as_in_published_files(tmp_path: Path) -> None:
+    """REALY's reader puts both halves of a quad after each other, so that keypoints of HIFI3D lie in the right ones."""
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]])
+    lines = ["v {} {} {}".format(*corner) for corner in corners] + ["f 1 2 3 4", "f 2 5 6", "f 2 6 3 1"]
+    (tmp_path / "a.obj").write_text("\n".join(lines))
+    found = read_obj(tmp_path / "a.obj")
+    assert found.triangles.tolist() == [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2], [1, 2, 0]]
+    assert found.polygons.tolist() == [[0, 1, 2, 3], [1, 4, 5, -1], [1, 5, 2, 0]]
 
 
 def test_a_file_is_for_one_topology(folder: Path, tmp_path: Path) -> None:
