@@ -15,6 +15,7 @@ from eval.cli_parser import parser
 from eval.cli_realy import realy
 from eval.cli_report import report
 from eval.cli_results import results
+from eval.cli_scan_protocols import scan_protocols
 from eval.cli_shape import shape
 from eval.command import Data, Device, Json, Model, Weights, data_folder, face3d_method, save, source_of, write_run
 
@@ -164,6 +165,7 @@ app.command()(now)
 app.command()(parser)
 app.command()(report)
 app.command()(realy)
+app.command("scan-protocols")(scan_protocols)
 app.command()(results)
 
 

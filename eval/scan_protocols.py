@@ -84,17 +84,20 @@ def _florence(name: VariantName, figure: str) -> ScanProtocol:
     return ScanProtocol(measure, "one" if variant.one_scale else "own", "%" if variant.unit == "percent" else "mm")
 
 
-def _now(radius_factor: float, metrical: bool = False) -> ScanProtocol:
+def _now(radius_factor: float, figures: tuple[str, ...], metrical: bool = False) -> ScanProtocol:
     def measure(face: PredictedFace, truth: ScanTruth) -> Measured:
         found = scan_to_mesh(truth.now(radius_factor), face_of(face.prediction), metrical)
-        figures = {
-            "median": float(np.median(found.distance)),
-            "mean": float(found.distance.mean()),
-            "rms": float(np.sqrt((found.distance**2).mean())),
-        }
-        return Measured(figures, dict.fromkeys(figures, found.alignment))
+        errors = {name: _STATISTICS[name](found.distance) for name in figures}
+        return Measured(errors, dict.fromkeys(figures, found.alignment))
 
     return ScanProtocol(measure, "none" if metrical else "own")
+
+
+_STATISTICS: dict[str, Callable[[Float[np.ndarray, " N"]], float]] = {
+    "median": lambda distance: float(np.median(distance)),
+    "mean": lambda distance: float(distance.mean()),
+    "rms": lambda distance: float(np.sqrt((distance**2).mean())),
+}
 
 
 def _realy(face: PredictedFace, truth: ScanTruth) -> Measured:
@@ -128,10 +131,10 @@ PROTOCOLS: dict[str, ScanProtocol] = {
     "Florence genova": _florence("genova", "mean"),
     "Florence ganfit": _florence("ganfit", "mean"),
     "Florence nme": _florence("nme", "mean"),
-    "NoW": _now(NOW_RADIUS),
-    "NoW metrical": _now(NOW_RADIUS, metrical=True),
-    "Stirling": _now(STIRLING_RADIUS),
-    "REALY": ScanProtocol(_realy, "own"),
+    "NoW": _now(NOW_RADIUS, ("median", "mean")),
+    "NoW metrical": _now(NOW_RADIUS, ("median", "mean"), metrical=True),
+    "Stirling": _now(STIRLING_RADIUS, ("rms",)),
+    "REALY": ScanProtocol(_realy),
     "FaceWarehouse closest-point": ScanProtocol(_closest_point),
     "FaceWarehouse per-vertex": ScanProtocol(_per_vertex),
 }

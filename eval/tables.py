@@ -1,6 +1,6 @@
 """The tables that commands show in the terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from eval.floor import reduction_percent
 if TYPE_CHECKING:
     from eval.flow_benchmark import PairRun
     from eval.protocol import Run
+    from eval.scan_protocols_run import Row
 
 _MOST_PAIRS = 20
 _MOST_LEFT_OUT = 20
@@ -121,6 +122,20 @@ def show_shape(ours: "Run", floor: "Run", people: "Run | None") -> None:
         table.add_row(name, *errors, f"{row['below_mean_face_percent']:.1f} %", str(row["count"]))
     _CONSOLE.print(table)
     _show_left_out(people)
+
+
+def show_scan_protocols(rows: "Sequence[Row]") -> None:
+    """The mean face's error and the method's at each picture, and how far the mean and the worst of these are below."""
+    names = list(rows[0].errors)
+    table = Table(Column("", no_wrap=True), "mean face", *names, title="Lee Perry-Smith scan by every 3D protocol")
+    for column in ("mean below\nmean face", "least"):
+        table.add_column(column)
+    for row in rows:
+        below = list(row.below_mean_face_percent.values())
+        errors = (f"{error:.3f}" for error in (row.mean_face, *row.errors.values()))
+        shares = (f"{share:.1f} %" for share in (sum(below) / len(below), min(below)))
+        table.add_row(f"{row.protocol}, {row.figure}, {row.unit}", *errors, *shares)
+    _CONSOLE.print(table)
 
 
 def show_meshes(ours: "Run", floor: "Run") -> None:
