@@ -10,7 +10,7 @@ from face3d.checkpoint import asset_path
 from face3d.morphable import MorphableModel
 from train import mediapipe_tie
 from train.fit import fit_points, place
-from train.mediapipe_tie import FITTED, Tie, settle, skin_triangles, tied_basis
+from train.mediapipe_tie import FITTED, Tie, neutral_faces, settle, skin_triangles, tied_basis
 from train.photos import population_centre
 
 SIGMA_MM = 5.0
@@ -88,6 +88,30 @@ def test_settled_points_leave_faces_without_expression(
         fit = fit_points(tied_basis(model, tied), model.expression_std, goal, SIGMA_MM, centre=centre)
         strength.append(float(fit.expression.mean(0).norm()))
     assert strength[1] < 0.6 * strength[0] and strength[2] < 0.2 * strength[0]
+
+
+def test_neutral_faces_neither_smile_nor_speak(
+    model: MorphableModel, centre: torch.Tensor, true_tie: Tie, labels: np.ndarray
+) -> None:
+    """People who smile the more, the higher their number, and every third of whom opens the mouth."""
+    names, basis = model.expression_names, tied_basis(model, true_tie)
+    assert names is not None
+    expression = torch.zeros(len(labels), model.expression_count)
+    for side in ("Left", "Right"):
+        expression[:, names.index(f"mouthSmile{side}")] = torch.linspace(-0.2, 0.8, len(labels))
+    expression[::3, names.index("jawOpen")] = 0.5
+    offsets = torch.einsum("be,epc->bpc", expression, basis.expression).numpy()
+    smiling = labels.copy()
+    smiling[:, FITTED] += offsets * [2.0, -2.0, -2.0]
+    smiling[:, 0, 2] = np.arange(len(labels))  # the depth is not looked at: it carries the number
+    chosen = neutral_faces(model, true_tie, centre, smiling, SIGMA_MM)[:, 0, 2]
+    assert 4 <= len(chosen) < 15 and chosen.max() < 20
+    assert (chosen % 3 == 0).mean() < 0.2
+
+
+def test_faces_cannot_be_neutral_without_names(centre: torch.Tensor, true_tie: Tie, labels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected ARKit's names"):
+        neutral_faces(MorphableModel.random(0), true_tie, centre, labels, SIGMA_MM)
 
 
 def test_a_right_tie_stays(model: MorphableModel, centre: torch.Tensor, true_tie: Tie, labels: np.ndarray) -> None:

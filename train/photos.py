@@ -21,7 +21,7 @@ from face3d.types import ScaledOrthography
 from train.fit import Fit, fit_points, point_basis
 from train.folders import load_folder
 from train.labels import labelled_images, person_of, read_labels
-from train.mediapipe_tie import Tie, settle, tie, tied_basis
+from train.mediapipe_tie import Tie, neutral_faces, settle, tie, tied_basis
 from train.profiling import apparent_yaw_deg, turn
 
 PATCH = 192
@@ -102,7 +102,9 @@ def tie_to_average(model: MorphableModel, bfm68: Path, frontal: np.ndarray) -> t
     """Where labels (N,478,3) lie on the average person in photos, and that person's coefficients."""
     centre = population_centre(model, bfm68)
     average_mm = model.vertices(centre[None, : model.identity_count])[0].numpy()
-    return settle(model, tie(model.arrays(), average_mm, frontal), centre, frontal, SIGMA_MM), centre
+    tied = settle(model, tie(model.arrays(), average_mm, frontal), centre, frontal, SIGMA_MM)
+    neutral = neutral_faces(model, tied, centre, frontal, SIGMA_MM)
+    return settle(model, tied, centre, neutral, SIGMA_MM), centre
 
 
 def fit_all(model: MorphableModel, tied: Tie, points_px: torch.Tensor, centre: torch.Tensor, batch: int = 256) -> Fit:
