@@ -114,6 +114,26 @@ def _identity(run: Figures) -> str:
     return f"{people}: {spread} {first}; {same}, {different}; AUC {run.text(2, 'summary', 'verification_auc')}"
 
 
+_PROTOCOLS = (
+    ("Florence mvf", "mean"),
+    ("Florence deep3d", "rms"),
+    ("NoW", "median"),
+    ("NoW metrical", "median"),
+    ("REALY", "all"),
+    ("FaceWarehouse closest-point", "mean"),
+)
+
+
+def _protocols(run: Figures) -> str:
+    cells = []
+    for protocol, name in _PROTOCOLS:
+        at = ("summary", protocol, name)
+        errors = [run.number(*at, "errors", yaw) for yaw in _YAWS]
+        mean = sum(error or 0.0 for error in errors) / len(errors)
+        cells.append(f"{protocol} {mean:.2f} / {run.text(2, *at, 'mean_face')} mm")
+    return ", ".join(cells)
+
+
 def _parser(run: Figures) -> str:
     names = ("skin", "nose", "brows", "upper_lip", "lower_lip", "eyes", "inner_mouth")
     classes = ", ".join(f"{name.replace('_', ' ')} {run.text(2, 'summary', f'iou_{name}')}" for name in names)
@@ -158,6 +178,7 @@ ROWS = (
         "the same, spread of the identity in a clip / across people; jitter of landmarks", "clips_shape", _clips_spread
     ),
     Row("clip of the scan, median distance: a frame / the frames' mean", "clips_shape", _clips_scan, part="scan"),
+    Row("3D protocols on that scan, mean of the five yaws / mean face", "scan_protocols", _protocols),
     Row("the morphable model itself on that scan, identity fitted to its surface", "model", _model),
     Row("dlib's example faces", "dlib", _dlib),
     Row("identity coefficients on LFW (training data)", "identity", _identity),

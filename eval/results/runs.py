@@ -21,6 +21,7 @@ _NAMES = {
     "identity on LFW": "identity",
     "face parser": "parser",
     "clips-shape": "clips_shape",
+    "scan-protocols": "scan_protocols",
 }
 _PARTS = {"shape": "scan", "clips-shape": "people"}
 _LAYOUTS = ("chairs", "sintel", "middlebury", "generated")
