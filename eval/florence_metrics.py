@@ -24,6 +24,7 @@ from eval.distance import Surface
 from eval.now_region import LANDMARKS
 from eval.point_to_plane import on_border, point_to_plane
 from eval.protocol import Prediction
+from face3d.morphable import MorphableModel
 
 CROP_MM = 95.0
 OUTER_EYE_CORNERS = (36, 45)
@@ -47,6 +48,12 @@ class FaceMesh(NamedTuple):
     vertices: Float[np.ndarray, "V 3"]
     triangles: Int[np.ndarray, "F 3"]
     landmarks: Float[np.ndarray, "68 3"]
+
+    @classmethod
+    def mean_of(cls, model: MorphableModel) -> "FaceMesh":
+        """A morphable model's mean face."""
+        landmarks = model.landmarks_of(model.mean[None])[0].cpu().numpy().astype(np.float64)
+        return cls(model.mean.cpu().numpy().astype(np.float64), model.triangles.cpu().numpy(), landmarks)
 
     def scaled(self, scale: float) -> "FaceMesh":
         """The same face, larger."""

@@ -61,8 +61,7 @@ def keypoints_of(model: MorphableModel, path: Path | None, data: Realy) -> Keypo
     FileNotFoundError, ValueError as `read_keypoints`; ValueError also where the file's inner 51 lie elsewhere on the
     mean face than its landmarks: the file is of another mesh, or of one with its triangles in another order.
     """
-    landmarks = model.landmarks_of(model.mean[None])[0].cpu().numpy().astype(np.float64)
-    mean_face = FaceMesh(model.mean.cpu().numpy().astype(np.float64), model.triangles.cpu().numpy(), landmarks)
+    mean_face = FaceMesh.mean_of(model)
     if path is None:
         return place_keypoints(mean_face, data.mean_keypoints())
     found = read_keypoints(path, mean_face.triangles)

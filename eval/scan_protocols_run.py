@@ -61,7 +61,7 @@ def truth_of(shape: ScanShape, model: MorphableModel, edge_mm: float | None = ED
     if edge_mm is not None:
         vertices_mm, triangles = split_long_edges(vertices_mm, triangles, edge_mm)
     seen = seen_triangles(vertices_mm, triangles, scan.region.centre)
-    return scan_truth(vertices_mm, seen, scan.landmarks_mm, _mean_face(model).landmarks)
+    return scan_truth(vertices_mm, seen, scan.landmarks_mm, FaceMesh.mean_of(model).landmarks)
 
 
 def run_scan_protocols(
@@ -72,7 +72,7 @@ def run_scan_protocols(
     Protocols that do not apply to meshes of the model's topology have none. ValueError for predictions without a mesh.
     """
     truth = truth_of(shape, model, edge_mm)
-    mean_face = _mean_face(model)
+    mean_face = FaceMesh.mean_of(model)
     keypoints = place_keypoints(mean_face, realy_keypoints(mean_face.landmarks))
     samples = list(shape.samples())
     faces = {each.name: _predicted(method.predict(each.image, each.box_px), keypoints) for each in samples}
@@ -85,11 +85,6 @@ def run_scan_protocols(
             own = {face: errors[figure] for face, errors in found.items()}
             rows.append(Row(name, figure, protocol.unit, error, own))
     return rows
-
-
-def _mean_face(model: MorphableModel) -> FaceMesh:
-    landmarks = model.landmarks_of(model.mean[None])[0].cpu().numpy().astype(np.float64)
-    return FaceMesh(model.mean.cpu().numpy().astype(np.float64), model.triangles.cpu().numpy(), landmarks)
 
 
 def _predicted(prediction: Prediction, keypoints: Keypoints) -> PredictedFace:

@@ -88,6 +88,11 @@ def tied_basis(model: MorphableModel, tied: Tie) -> PointBasis:
     return point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
 
 
+def _goal_px(tied: Tie, landmarks: Float[np.ndarray, "N 478 3"]) -> Float[Tensor, "N P 2"]:
+    """The labelled places of the tied points."""
+    return torch.from_numpy(np.ascontiguousarray(landmarks[:, tied.points, :2])).float()
+
+
 def neutral_faces(
     model: MorphableModel,
     tied: Tie,
@@ -102,7 +107,7 @@ def neutral_faces(
         raise ValueError(
             f"the model's expressions are {names[:5]}...: expected ARKit's names, as `bfm build` gives them"
         )
-    goal_px = torch.from_numpy(np.ascontiguousarray(landmarks[:, tied.points, :2])).float()
+    goal_px = _goal_px(tied, landmarks)
     fit = fit_points(tied_basis(model, tied), model.expression_std, goal_px, sigma_mm, centre=centre)
     weight = dict(zip(names, fit.expression.T.numpy(), strict=True))
     smile = weight["mouthSmileLeft"] + weight["mouthSmileRight"]
@@ -120,7 +125,7 @@ def settle(
     """The points moved over the skin of the average person (`centre`, coefficients) until fits of the labelled faces
     miss them by nothing on average. Expressions are held back meanwhile, so that none hides a point's mean error."""
     average = model.vertices(centre[None, : model.identity_count])[0].double().numpy()
-    goal_px = torch.from_numpy(np.ascontiguousarray(landmarks[:, tied.points, :2])).float()
+    goal_px = _goal_px(tied, landmarks)
     for _ in range(SETTLING_ROUNDS):
         basis = tied_basis(model, tied)
         fit = fit_points(basis, CALM * model.expression_std, goal_px, sigma_mm, centre=centre)

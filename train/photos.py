@@ -122,7 +122,7 @@ def true_yaw_deg(fitted_deg: float) -> float:
     """The yaw of a face whose fit to pseudo-landmarks has the given one: large yaws come out too small.
 
     From 206 synthetic people labelled like photos: the fits are right below 30 degrees, by 5 too small from 45 to 60
-    and by 9 from 60 to 78 (medians); after this correction by 0 and 3."""
+    and by 9 from 60 to 78 (medians); after this correction by 0 and 2."""
     beyond = max(0.0, abs(fitted_deg) - LARGE_YAW_DEG)
     return fitted_deg + float(np.copysign(LARGE_YAW_GAIN * beyond, fitted_deg))
 
