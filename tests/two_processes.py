@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from train.config import OptimiserConfig, RunOptions, TrainConfig
 from train.loop import Loop
+from train.processes import leave
 from train.task import Batch
 
 ROWS = 16
@@ -75,7 +76,9 @@ def train(out: Path, processes: int) -> Path:
     fabric.launch()
     config = TrainConfig(batch_size=ROWS // processes, optimiser=OptimiserConfig(clip_norm=0.5, ema_decay=0.0))
     options = RunOptions(out, steps=STEPS, workers=0, log_steps=1)
-    return Loop(CurveTask(processes), config, options, fabric, "curve").run()
+    weights = Loop(CurveTask(processes), config, options, fabric, "curve").run()
+    leave(fabric)
+    return weights
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from train.config import CONFIGS, Inputs, RunOptions, TrainConfig, as_dict, change
 from train.loop import Loop, NonFiniteError
 from train.memory import keep_freed_memory
+from train.processes import leave
 
 STAGES = ("detector", "flow", "multi", "parser", "pgn", "single")
 ABLATION = "ablation"  # of stage multi: train.ablation
@@ -79,6 +80,7 @@ def command(
         fabric.launch()
         complete = getattr(importlib.import_module(f"train.{stage}"), "complete_inputs", None)
         run(stage, settings, complete(inputs, options, fabric) if complete else inputs, options, fabric)
+        leave(fabric)
     except (ValueError, FileNotFoundError, NonFiniteError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
