@@ -1,6 +1,6 @@
 """Find faces in a photo: boxes around the 68 landmarks, scores, and how far each face is turned in the plane."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from face3d.checkpoint import asset_path, load_weights
 from face3d.networks.backbone import fuse_norms
-from face3d.networks.detector import DetectorConfig, DetectorNetwork
+from face3d.networks.detector import CellPredictions, DetectorConfig, DetectorNetwork
+from face3d.onnx_session import Session, graph_of
 
 ASSET = "detector.safetensors"
 
@@ -42,9 +43,13 @@ class Detector:
         settings = meta["network"]
         network = DetectorNetwork(detector_config(settings["config"]))
         network.load_state_dict(state)
+        fuse_norms(network)
         self.device = torch.device(device)
         self.threshold: float = settings["threshold"]
-        self.network = fuse_norms(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._cells: Callable[[Tensor], CellPredictions] = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        graph = graph_of("detector", settings["config"]) if self.device.type == "cpu" else None
+        if graph is not None:
+            self._cells = _in_onnx_runtime(Session(graph, network.state_dict()))
 
     def __call__(
         self, image: UInt8[np.ndarray, "H W 3"], threshold: float | None = None, max_side: int = 384
@@ -52,7 +57,7 @@ class Detector:
         """Detect faces in an RGB photo; those below about 12 px, once it is shrunk to `max_side`, are not found."""
         tensor, scale = network_input(image, max_side)
         with torch.inference_mode():
-            cells = self.network(tensor.to(self.device, non_blocking=True))
+            cells = self._cells(tensor.to(self.device, non_blocking=True))
         scores = torch.sigmoid(cells.logit[0]).cpu().numpy()
         chosen = np.flatnonzero(scores >= (self.threshold if threshold is None else threshold))
         boxes, roll = cells.box_px[0].cpu().numpy()[chosen], cells.roll[0].cpu().numpy()[chosen]
@@ -65,6 +70,10 @@ class Detector:
 def detector_config(settings: Mapping[str, Any]) -> DetectorConfig:
     """The network's configuration from the description stored with its weights."""
     return DetectorConfig(settings["stem"], tuple(settings["channels"]), tuple(settings["blocks"]), settings["head"])
+
+
+def _in_onnx_runtime(session: Session) -> Callable[[Tensor], CellPredictions]:
+    return lambda images: CellPredictions(*session(images))
 
 
 def network_input(

@@ -19,7 +19,7 @@ from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig, fuse_norms
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from face3d.networks.refiner import RefinerConfig
-from face3d.networks.regressor import Regressor, RegressorConfig
+from face3d.networks.regressor import RegressedCoefficients, Regressor, RegressorConfig
 from face3d.networks.upright import Upright, upright_crops
 from face3d.pose import pose_from_landmarks, similarity_procrustes
 from face3d.types import ScaledOrthography, Similarity
@@ -138,15 +138,25 @@ class FaceNetworks(StoredNetworks):
 
     def look(self, crops: Float[Tensor, "B 3 S S"]) -> Look:
         """The PGN's landmarks alone, not averaged with the mirror image's: enough to judge a crop and to crop again."""
-        landmarks_px, deviation_px = self.pgn.landmarks(self.pgn(crops)[0])
+        landmarks_px, deviation_px = self.pgn.landmarks(self.position_map(crops))
         return Look(landmarks_px, self._confidence(deviation_px))
 
     def _confidence(self, deviation_px: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         return 1 / (1 + deviation_px * (128 / self.crop_size))
 
+    def position_map(self, crops: Float[Tensor, "B 3 S S"]) -> PositionMap:
+        """The PGN's map of crops."""
+        maps: PositionMap = self.pgn(crops)[0]
+        return maps
+
+    def coefficients(self, upright: Upright, points: Float[Tensor, "B N 3"]) -> RegressedCoefficients:
+        """Identity and expression from what `seen` gives."""
+        coefficients: RegressedCoefficients = self.regressor(upright, points)
+        return coefficients
+
     def maps(self, crops: Float[Tensor, "B 3 S S"]) -> PositionMap:
         """Position maps averaged over the crop and its mirror image."""
-        maps, _ = self.pgn(torch.cat([crops, crops.flip(3)]))
+        maps = self.position_map(torch.cat([crops, crops.flip(3)]))
         position, turned = maps.position_px.chunk(2)
         turned = turned.flip(3)
         turned = torch.cat([self.crop_size - 1 - turned[:, :1], turned[:, 1:]], dim=1)
@@ -157,7 +167,7 @@ class FaceNetworks(StoredNetworks):
         """Faces of crops in [0,1]; `crop_size` pixels wide, made with `crop_factor` around the landmarks' box."""
         maps = self.maps(crops)
         landmarks_px, deviation_px = self.pgn.landmarks(maps)
-        identity, expression = self.regressor(*self.seen(crops, maps, landmarks_px, deviation_px))
+        identity, expression = self.coefficients(*self.seen(crops, maps, landmarks_px, deviation_px))
         vertices_mm = self.model.vertices(identity, expression)
         pose = self.pose(self.model.landmarks_of(vertices_mm), landmarks_px, deviation_px)
         return FaceEstimate(

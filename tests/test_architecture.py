@@ -22,6 +22,7 @@ LAYERS = (
         "mesh",
         "io",
         "checkpoint",
+        "onnx_session",
         "warping",
         "flow_files",
         "flow_layouts",
@@ -45,7 +46,7 @@ LAYERS = (
         *("smoothing", "tracking"),
     ),
     ("networks",),
-    ("reconstruct", "unguided", "networks_file"),
+    ("reconstruct", "reconstruct_onnx", "unguided", "networks_file"),
     (
         *("detect*", "parse*", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
         *("video", "video_io", "face_track", "keyframes", "refine"),

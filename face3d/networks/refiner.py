@@ -62,7 +62,7 @@ class Refiner(nn.Module):
             nn.functional.grid_sample(level.float(), places, align_corners=False)
             for level in (self.fine(features.stride8), self.coarse(features.stride16))
         ]
-        code = self.code.expand(len(raw), -1, -1, -1)
+        code = self.code.expand(raw.shape[0], -1, -1, -1)  # len(raw) would be one number in an exported graph
         found = torch.cat([*under, code, seen], dim=1)
         each = self.enter(found.contiguous(memory_format=torch.channels_last))
         fourth = self.down(each)
