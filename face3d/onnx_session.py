@@ -1,4 +1,4 @@
-"""Embedded networks on the CPU, run by ONNX Runtime: for a single photo it takes half of PyTorch's time or less.
+"""Embedded networks on the CPU, run by ONNX Runtime: a photo takes three fifths of the time that PyTorch needs.
 
 A graph (`assets/NAME.onnx`) holds what is computed and the names of the weights, not the weights: they are taken from
 the PyTorch network, so that one file of weights serves both. `assets/graphs.json` tells of each graph the configuration

@@ -5,10 +5,11 @@ from torch import distributed
 
 
 def leave(fabric: Fabric) -> None:
-    """Wait for the other processes of a run, then end their group.
+    """Wait for the other processes of a run, then end their group and its threads.
 
-    Where a process leaves the group to the interpreter's exit, the group's threads may still run: it is aborted
-    ("terminate called without an active exception") after everything is written, and torchrun reports a failure."""
+    A thread of the group that lets go of a Python object while the interpreter already ends is killed inside C++, and
+    takes the process with it: "terminate called without an active exception", after everything was written. On a busy
+    machine torchrun so reported a failure now and then."""
     fabric.barrier()
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
