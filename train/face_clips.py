@@ -46,6 +46,17 @@ GRAIN_PX = 512  # side of the grain's texture; the UV square of the face takes h
 DEPTH_TOLERANCE_PX = 1.0  # two surfaces closer than this are one
 
 
+@dataclass(frozen=True)
+class HeadMotion:
+    """How a head turns from frame to frame, and whose it is; the defaults are videos', for flow between neighbours."""
+
+    rates_deg: tuple[float, float, float] = (2.0, 1.2, 1.2)  # deviations of yaw, pitch, roll a frame
+    pace: float = 0.7  # deviation of the logarithm by which some clips are faster
+    bend: float = 0.2  # by how much of the rates they change each frame
+    most_yaw_deg: float = 180.0
+    identity_deviation: float = 0.0  # of a photo's people, in standard deviations a coefficient: another head
+
+
 class FaceClip(NamedTuple):
     """A scene whose layer 0 is the face (with hair and collar), and the 68 landmarks (T,68,2) px in its frames."""
 
@@ -81,10 +92,17 @@ def _grain() -> np.ndarray:
 class ClipDrawer:
     """Draws clips of one morphable model; with photos (an opened folder of `train.prepare photos`), of their people."""
 
-    def __init__(self, model: MorphableArrays, photos: Photos | None, patches: Patches, held_out: bool = False) -> None:
+    def __init__(
+        self,
+        model: MorphableArrays,
+        photos: Photos | None,
+        patches: Patches,
+        held_out: bool = False,
+        motion: HeadMotion = HeadMotion(),
+    ) -> None:
         if model.grid is None or model.uv is None or model.albedo_mean is None:
             raise ValueError("the morphable model needs an albedo, UV and a UV grid: `python -m bfm build`")
-        self.model, self.patches = model, patches
+        self.model, self.patches, self.motion = model, patches, motion
         self.loop = border_loop(model.grid)
         rings = ring_triangles(self.loop, len(model.mean), len(RINGS))
         self.triangles = np.concatenate([model.triangles, rings]).astype(np.int32)
@@ -143,23 +161,29 @@ class ClipDrawer:
         change = rng.uniform(0.3, 0.8) * (self.generator.coefficients(rng)[1] - photo.expression)
         yaw = apparent_yaw_deg(photo.pose.rotation) + rng.normal(0, 10)
         ends = [photo.expression, (photo.expression + change).astype(np.float32)]
-        return photo.identity, ends, float(yaw), Skin(photo.image, source)
+        identity = photo.identity
+        if self.motion.identity_deviation:
+            moved = identity + rng.normal(0, self.motion.identity_deviation, len(identity))
+            identity = moved.clip(-2.8, 2.8).astype(np.float32)
+        return identity, ends, float(yaw), Skin(photo.image, source)
 
     def _poses(self, rng: np.random.Generator, shapes: Sequence[np.ndarray], yaw: float, size: int) -> list[Pose]:
         """Smooth motion: turning about the three axes, moving, coming nearer; mostly slow, at times fast."""
         landmarks = landmarks_of(self.model, shapes[len(shapes) // 2])
         pitch, roll = rng.normal(0, 10), rng.normal(0, 8)
         base = view_of(landmarks, turn(FRONTAL, yaw, pitch), size)
-        scale, pace = base.scale * float(np.exp(rng.normal(0, 0.15))), float(np.exp(rng.normal(0, 0.7)))
-        rates = rng.normal(0, (2.0, 1.2, 1.2)) * pace
-        bends = 0.2 * rng.normal(0, (2.0, 1.2, 1.2)) * pace
+        motion = self.motion
+        scale, pace = base.scale * float(np.exp(rng.normal(0, 0.15))), float(np.exp(rng.normal(0, motion.pace)))
+        rates = rng.normal(0, motion.rates_deg) * pace
+        bends = motion.bend * rng.normal(0, motion.rates_deg) * pace
         velocity = 0.5 * random_velocity(rng, 1, (size, size))[0]
         closer, offset = rng.normal(0, 0.008), rng.normal(0, 0.05, 2) * size
         poses = []
         for time in np.arange(len(shapes)) - (len(shapes) - 1) / 2:
             angles = np.array([yaw, pitch, roll]) + time * rates + time * time / 2 * bends
             c, s = np.cos(np.radians(angles[2])), np.sin(np.radians(angles[2]))
-            rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ turn(FRONTAL, angles[0], angles[1])
+            turned = turn(FRONTAL, np.clip(angles[0], -motion.most_yaw_deg, motion.most_yaw_deg), angles[1])
+            rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ turned
             where = base.translation_px + offset + time * velocity
             poses.append(Pose(rotation, scale * float(np.exp(time * closer)), where))
         return poses
@@ -283,11 +307,17 @@ def _face_flow(triangles: Any, points: Any, fragments: Any, there: Any, flow: An
 
 @cache
 def _drawer(
-    model: Path, photos_dir: Path | None, folders: tuple[Path, ...], with_skimage: bool, held_out: bool
+    model: Path,
+    photos_dir: Path | None,
+    folders: tuple[Path, ...],
+    with_skimage: bool,
+    held_out: bool,
+    motion: HeadMotion,
 ) -> ClipDrawer:
     """A drawer, made once a process."""
     photos = load_photos(photos_dir) if photos_dir else None
-    return ClipDrawer(MorphableArrays.load(model), photos, patches_of(folders, with_skimage, held_out), held_out)
+    patches = patches_of(folders, with_skimage, held_out)
+    return ClipDrawer(MorphableArrays.load(model), photos, patches, held_out, motion)
 
 
 @dataclass(frozen=True)
@@ -305,13 +335,14 @@ class FaceClips:
     with_skimage: bool = True
     config: SceneConfig = BEHIND
     held_out: bool = False
+    motion: HeadMotion = HeadMotion()
 
     def clip(self, seed: int) -> FaceClip:
         """The clip of a seed, always the same."""
         return self._draw(np.random.default_rng(seed))
 
     def _draw(self, rng: np.random.Generator) -> FaceClip:
-        drawer = _drawer(self.model, self.photos_dir, self.folders, self.with_skimage, self.held_out)
+        drawer = _drawer(self.model, self.photos_dir, self.folders, self.with_skimage, self.held_out, self.motion)
         return drawer.draw(rng, self.frames, self.size, self.config, self.photo_share)
 
     def __call__(self, seed: int) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ albedo      learn skin colour from the fitted photos, for `python -m bfm build -
 turned      draw fitted photos turned in depth
 synthetic   draw people who do not exist
 people      find, label and crop the faces in videos and in several photos of a person, as shards for training on pairs
+clips       draw clips of people who do not exist, as frames in VoxCeleb's folders: videos for `people` without labels
 flow        draw unseen scenes with their flow or disparity, for `python -m eval flow|stereo --layout generated`;
             or take frames of unseen clips, for `python -m eval clips`
 """
@@ -80,6 +81,23 @@ def people(
     config = TrackConfig(size=size, every=every)
     found = find_people(videos or (), photos or ())
     typer.echo(make_people(found, out, OpenFinder(config, weights, device), workers))
+
+
+@app.command()
+def clips(
+    photos: Photos,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1)] = 500,
+    frames: Annotated[int, typer.Option(min=2)] = 8,
+    size: Annotated[int, typer.Option(help="side of the frames in pixels", min=64)] = 288,
+    model: Model = EMBEDDED,
+) -> None:
+    """Draw turning, talking heads of people who do not exist; goes on where an earlier run ended.
+
+    For `people --videos OUT --every 1`."""
+    from train.people_clips import write_people
+
+    write_people(model, photos, out, count, frames, size)
 
 
 @app.command()

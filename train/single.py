@@ -6,6 +6,9 @@ another PGN), and photos or views as `--extra` (as stage `pgn`). New regressors'
 `--config regressed_pose` is the same without pose guidance: a pose regressor learns with the regressors
 (face3d.unguided). `--weights` of stage `pgn` are then where both encoders start, and may be left out; those of stage
 `single` of this kind are trained further.
+
+`--config landmarks` and `landmarks_regressed_pose` learn from the 68 landmarks alone, as step 2 of the paper does (Liu
+et al., ACCV 2020): what several frames then bring is not known before.
 """
 
 from collections.abc import Mapping
@@ -57,7 +60,11 @@ PAPER = SingleTrainConfig(
     optimiser=OptimiserConfig(learning_rate=3e-4, ema_decay=0.9998),
 )
 REGRESSED_POSE = replace(FAST, name="regressed_pose", pose_regressor=PoseRegressorConfig())
-CONFIGS: dict[str, TrainConfig] = {"fast": FAST, "paper": PAPER, "regressed_pose": REGRESSED_POSE}
+LANDMARKS = replace(FAST, name="landmarks", shape_weight=0.0, neutral_weight=0.0)
+LANDMARKS_REGRESSED_POSE = replace(LANDMARKS, name="landmarks_regressed_pose", pose_regressor=PoseRegressorConfig())
+CONFIGS: dict[str, TrainConfig] = {
+    config.name: config for config in (FAST, PAPER, REGRESSED_POSE, LANDMARKS, LANDMARKS_REGRESSED_POSE)
+}
 
 
 def networks_of(
