@@ -7,6 +7,7 @@ import typer
 
 from eval import tables
 from eval.cli_aflw2000 import aflw2000, aflw2000_labels
+from eval.cli_agreement import agreement
 from eval.cli_clips_shape import clips_shape
 from eval.cli_facewarehouse import facewarehouse
 from eval.cli_florence import florence
@@ -157,6 +158,7 @@ def contact_sheet(
 
 app.command()(aflw2000)
 app.command("aflw2000-labels")(aflw2000_labels)
+app.command()(agreement)
 app.command()(shape)
 app.command("clips-shape")(clips_shape)
 app.command()(facewarehouse)
