@@ -3,7 +3,7 @@
 census_distance    of a frame to itself, redrawn with the skin of another frame of the same person (0-48; I_(j->i) of
                    Liu et al., ACCV 2020), over what both show; mean of all ordered pairs
 identity_spread    standard deviation of the identity's coefficients over the frames, in those of the prior
-still_jitter_px    how the mesh's 68 landmarks tremble where the face stands still: root mean square about their mean, in
+still_jitter_px    how the mesh's 68 landmarks tremble where the face stands still: root mean square about the mean, in
                    pixels of a crop of 224, over takes of one frame with a hand that shakes and a sensor's noise
 
 Each frame is reconstructed alone. A face that is always the mean one agrees with itself: read these beside the errors
