@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from face3d.checkpoint import save_weights
+from face3d.checkpoint import load_weights, save_weights
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
 from face3d.networks.parser import ParserConfig, ParserNetwork
@@ -22,10 +22,10 @@ from tests.flow_weights import THREE, TINY, write_flow_weights
 from tests.toy_shards import write_shards
 from tests.toy_views import toy_model, toy_photos
 from train import ablation
-from train.__main__ import run
-from train.config import Inputs, RunOptions
+from train.__main__ import choose_config, run
+from train.config import Inputs, RunOptions, as_dict
 from train.mixed_batches import PeopleAndViews, views_of
-from train.multi import CONFIGS, MultiTask, MultiTrainConfig
+from train.multi import CONFIGS, MultiTask, MultiTrainConfig, losses_of_single
 from train.objective import ConsistencyWeights
 from train.people_batches import PeopleBatches
 from train.people_networks import PeopleNetworks, PersonEstimate
@@ -156,6 +156,20 @@ def test_views_come_beside_the_people_where_there_are_photos(inputs: Inputs, wit
     for silent, given in ((replace(config, views_weight=0.0), with_views), (config, inputs)):
         task = MultiTask(silent, given, CPU)
         assert "views" not in task.train_step(task.model, batch_of(task), 0.0)
+
+
+def test_views_tell_no_more_than_stage_single_was_told(with_views: Inputs, tmp_path: Path) -> None:
+    state, meta = load_weights(with_views.weights[0])
+    landmarks = choose_config("single", "landmarks", ["landmark_weight=0.7"])
+    weights = tmp_path / "landmarks.safetensors"
+    save_weights(weights, state, {**meta, "config": as_dict(landmarks)})
+    task = MultiTask(CONFIG, replace(with_views, weights=(weights,)), CPU)
+    assert task.views is not None
+    told = task.views.config
+    assert (told.landmark_weight, told.shape_weight, told.neutral_weight, told.prior_weight) == (0.7, 0.0, 0.0, 3e-3)
+    assert losses_of_single(with_views.weights[0]) == {}  # not known: those of the stage's own configuration
+    save_weights(weights, state, {**meta, "stage": "multi", "config": as_dict(CONFIG)})
+    assert losses_of_single(weights) == {}
 
 
 def test_the_share_of_photos_reaches_the_batches(inputs: Inputs) -> None:

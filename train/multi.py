@@ -2,9 +2,9 @@
 
 Takes `--weights` of stage `single` (what is trained further), of `flow` and of `parser` where their losses have a
 weight, else the embedded ones; and `--extra` with the shards of `python -m train.prepare people`, else it makes them of
-the videos in `--data`. A folder of `python -m train.prepare photos`
-among `--extra` puts views with exact shapes, and the losses of stage `single`, beside the people of each step, so that
-the regressors do not forget the shape; and it adds the errors of stage `single` on held-out views to the figures.
+the videos in `--data`. A folder of `python -m train.prepare photos` among `--extra` puts views with exact shapes, and
+the losses of stage `single` (those that its weights were trained with), beside the people of each step, so that the
+regressors do not forget the shape; and it adds the errors of stage `single` on held-out views to the figures.
 
 Weights of stage `single` may be without pose guidance (its `--config regressed_pose`): then the pose of each frame is
 regressed, and its regressor learns too.
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from face3d.checkpoint import load_weights
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
 from face3d.losses import coefficient_prior, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
@@ -108,7 +109,7 @@ class MultiTask:
         config = SingleTrainConfig(
             batch_size=self.config.views_batch, regressor=self.model.regressor.config, pose_regressor=pose
         )
-        return SingleTask(config, inputs, self.device)
+        return SingleTask(replace(config, **losses_of_single(started)), inputs, self.device)
 
     def train_data(self) -> BatchSource:
         """Frames of people, several a person; views beside them where they have a weight."""
@@ -237,6 +238,15 @@ class MultiTask:
     def describe(self) -> dict[str, Any]:
         """The networks' configurations, as stage single."""
         return self.model.describe()
+
+
+def losses_of_single(weights: Path) -> dict[str, float]:
+    """The weights of the losses that weights of stage single were trained with: what was learned from landmarks alone
+    must not be told its shapes by the views. Nothing for weights of another stage."""
+    meta = load_weights(weights)[1]
+    trained = meta.get("config", {}) if meta.get("stage") == "single" else {}
+    names = ("landmark_weight", "shape_weight", "neutral_weight", "prior_weight")
+    return {name: float(trained[name]) for name in names if name in trained}
 
 
 def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedPeople:

@@ -60,7 +60,7 @@ PAPER = SingleTrainConfig(
     optimiser=OptimiserConfig(learning_rate=3e-4, ema_decay=0.9998),
 )
 REGRESSED_POSE = replace(FAST, name="regressed_pose", pose_regressor=PoseRegressorConfig())
-LANDMARKS = replace(FAST, name="landmarks", shape_weight=0.0, neutral_weight=0.0)
+LANDMARKS = replace(FAST, name="landmarks", shape_weight=0.0, neutral_weight=0.0, prior_weight=3e-3)
 LANDMARKS_REGRESSED_POSE = replace(LANDMARKS, name="landmarks_regressed_pose", pose_regressor=PoseRegressorConfig())
 CONFIGS: dict[str, TrainConfig] = {
     config.name: config for config in (FAST, PAPER, REGRESSED_POSE, LANDMARKS, LANDMARKS_REGRESSED_POSE)
