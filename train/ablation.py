@@ -110,7 +110,7 @@ def _summary(measured: Path) -> dict[str, float]:
 
 
 def _show(rows: dict[str, dict[str, float]]) -> None:
-    table = Table("row", *FIGURES, title="generated clips of unseen people")
+    table = Table("row", *(name.replace("_", " ") for name in FIGURES), title="generated clips of unseen people")
     for name, values in rows.items():
         table.add_row(name, *(f"{value:.3f}" for value in values.values()))
     Console().print(table)
