@@ -30,7 +30,7 @@ from face3d.networks.flow import FlowNetwork
 from face3d.networks_file import is_unguided
 from face3d.optical_flow import load_flow_network
 from face3d.parse import FaceParser
-from train.config import Inputs, OptimiserConfig, TrainConfig
+from train.config import Inputs, OptimiserConfig, TrainConfig, as_dict
 from train.mixed_batches import PeopleAndViews, beside, views_of
 from train.multi_inputs import complete_inputs as complete_inputs
 from train.objective import ConsistencyWeights, Flow, Parser, consistency_losses
@@ -109,7 +109,7 @@ class MultiTask:
         config = SingleTrainConfig(
             batch_size=self.config.views_batch, regressor=self.model.regressor.config, pose_regressor=pose
         )
-        return SingleTask(replace(config, **losses_of_single(started)), inputs, self.device)
+        return SingleTask(judged_as(config, started), inputs, self.device)
 
     def train_data(self) -> BatchSource:
         """Frames of people, several a person; views beside them where they have a weight."""
@@ -240,13 +240,20 @@ class MultiTask:
         return self.model.describe()
 
 
-def losses_of_single(weights: Path) -> dict[str, float]:
-    """The weights of the losses that weights of stage single were trained with: what was learned from landmarks alone
-    must not be told its shapes by the views. Nothing for weights of another stage."""
+def judged_as(config: SingleTrainConfig, weights: Path) -> SingleTrainConfig:
+    """The configuration with the weights of the losses that these weights of stage single were trained with: what was
+    learned from landmarks alone must not be told its shapes by the views. As it is for those of another stage."""
     meta = load_weights(weights)[1]
-    trained = meta.get("config", {}) if meta.get("stage") == "single" else {}
-    names = ("landmark_weight", "shape_weight", "neutral_weight", "prior_weight")
-    return {name: float(trained[name]) for name in names if name in trained}
+    if meta.get("stage") != "single":
+        return config
+    told = {**as_dict(config), **meta.get("config", {})}
+    return replace(
+        config,
+        landmark_weight=float(told["landmark_weight"]),
+        shape_weight=float(told["shape_weight"]),
+        neutral_weight=float(told["neutral_weight"]),
+        prior_weight=float(told["prior_weight"]),
+    )
 
 
 def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedPeople:
