@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from eval.people_tracks import Kind, Track
-from eval.protocol import Prediction
+from eval.protocol import LeftOut, Prediction
 from face3d.consistency import counted_triangles, swap_all
 from face3d.image import transform_points, warp
 from face3d.losses import weighted_mean
@@ -38,16 +38,23 @@ def score_agreement(
     model: MorphableModel,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> dict[str, Any]:
-    """Figures of each track, and their means for people of videos and of photos apart."""
+    """Figures of each track, and their means for people of videos and of photos apart; who has no score is named."""
     counted = counted_triangles(model)
-    samples, codes = {}, {}
+    samples: dict[str, dict[str, float]] = {}
+    codes: dict[str, np.ndarray] = {}
+    left_out: dict[str, str] = {}
     for index in progress(range(len(tracks))):
         track = tracks[index]
         boxes_px = landmark_box_px(track.landmarks_px)
         found = [predict(frame, box) for frame, box in zip(track.frames, boxes_px, strict=True)]
         identities = np.stack([_known(prediction.identity) for prediction in found])
+        try:
+            census = swapped_census(track, found, model, counted)
+        except LeftOut as reason:
+            left_out[track.name] = str(reason)
+            continue
         samples[track.name] = {
-            "census_distance": swapped_census(track, found, model, counted),
+            "census_distance": census,
             "identity_spread": float(identities.std(0).mean()),
             "still_jitter_px": still_jitter_px(track, predict),
         }
@@ -55,6 +62,7 @@ def score_agreement(
     kinds: tuple[Kind, ...] = ("videos", "photos")
     return {
         "benchmark": "agreement of frames",
+        "left_out": left_out,
         "summary": {kind: summary for kind in kinds if (summary := _summary(kind, tracks, samples, codes))},
         "samples": samples,
     }
@@ -63,7 +71,7 @@ def score_agreement(
 def _summary(
     kind: Kind, tracks: Sequence[Track], samples: dict[str, dict[str, float]], codes: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    names = [track.name for track in tracks if track.kind == kind]
+    names = [track.name for track in tracks if track.kind == kind and track.name in samples]
     if not names:
         return {}
     means = {figure: float(np.mean([samples[name][figure] for name in names])) for figure in samples[names[0]]}
@@ -72,7 +80,8 @@ def _summary(
 
 
 def swapped_census(track: Track, found: Sequence[Prediction], model: MorphableModel, counted: torch.Tensor) -> float:
-    """Mean census distance (0-48) between the frames and themselves with the skin of each other frame."""
+    """Mean census distance (0-48) between the frames and themselves with the skin of each other frame, of pairs that
+    share some. LeftOut: none does."""
     device = model.mean.device
     frames = torch.from_numpy(np.stack(track.frames)).permute(0, 3, 1, 2)[None].float().div(255).to(device)
     placed = torch.from_numpy(np.stack([_known(p.vertices_px) for p in found]))[None].float().to(device)
@@ -80,7 +89,9 @@ def swapped_census(track: Track, found: Sequence[Prediction], model: MorphableMo
     shared = pairs.mask.flatten(1).float()
     distance = weighted_mean(census_distance(pairs.frame, pairs.swapped).flatten(1), shared)
     seen = shared.sum(1) > 0
-    return float(distance[seen].mean()) if bool(seen.any()) else 0.0
+    if not bool(seen.any()):
+        raise LeftOut("no two frames show any skin in common")
+    return float(distance[seen].mean())
 
 
 def still_jitter_px(track: Track, predict: Predict) -> float:

@@ -27,5 +27,7 @@ def agreement(
     method = face3d_method(weights, model, device)
     result = score_agreement(held_out_tracks(data, people, frames), method.predict, method.model, tables.progress)
     for kind, summary in result["summary"].items():
-        tables.show_figures(f"people of {kind} who are not trained on", summary)
+        tables.show_figures(f"people of {kind} who are held out", summary)
+    for name, reason in result["left_out"].items():
+        tables.say(f"left out: {name}: {reason}")
     write_run(json, weights, result)

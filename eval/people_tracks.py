@@ -21,11 +21,9 @@ class Track(NamedTuple):
     """Crops (S,S) of one person with the 68 landmarks that the shards come with, in their pixels."""
 
     name: str
-    person: str
     kind: Kind
     frames: list[UInt8[np.ndarray, "S S 3"]]
     landmarks_px: Float[np.ndarray, "T 68 2"]
-    yaw_deg: Float[np.ndarray, " T"]
 
 
 def held_out_tracks(folder: Path, most_people: int, most_frames: int) -> list[Track]:
@@ -55,7 +53,7 @@ def _track(name: str, kind: Kind, about: dict[str, Any], jpegs: list[bytes], mos
     rows = order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)]
     landmarks_px = np.array([about["frames"][row]["landmarks_px"] for row in rows], np.float64)[..., :2]
     frames = [read_image(Image.open(io.BytesIO(jpegs[row]))) for row in rows]
-    return Track(name, about["person"], kind, frames, landmarks_px, yaw_deg[rows])
+    return Track(name, kind, frames, landmarks_px)
 
 
 def _samples(shard: Path) -> Iterator[tuple[str, dict[str, Any], list[bytes]]]:

@@ -20,6 +20,7 @@ from face3d.camera import project
 from face3d.consistency import counted_triangles
 from face3d.morphable import MorphableModel
 from face3d.pose import pose_from_landmarks
+from tests.toy_shards import write_shards
 
 MODEL = Path(__file__).resolve().parents[1] / "face3d" / "assets" / "face3d_model.npz"
 ABOUT = {"format": FORMAT, "version": 1, "size": 32, "crop_factor": 1.6}
@@ -47,10 +48,9 @@ def test_frames_come_evenly_apart_in_yaw_of_people_who_are_held_out(tmp_path: Pa
     tracks = {"a__x__00": about("a", True), "a__y__00": about("a", True), "b__x__00": about("b", False)}
     write_shard(tmp_path, {**tracks, "c__photos__00": about("c", True, "photos:photos")}, [30.0, -20.0, 0.0, 10.0])
     photos, video = held_out_tracks(tmp_path, 5, 3)
-    assert (video.name, video.kind, photos.person, photos.kind) == ("a__x__00", "videos", "c", "photos")
-    np.testing.assert_array_equal(video.yaw_deg, [-20.0, 10.0, 30.0])
+    assert (video.name, video.kind, photos.name, photos.kind) == ("a__x__00", "videos", "c__photos__00", "photos")
     assert [int(frame.mean().round()) for frame in video.frames] == [80, 110, 130]
-    np.testing.assert_array_equal(video.landmarks_px[:, 0, 0], video.yaw_deg)
+    np.testing.assert_array_equal(video.landmarks_px[:, 0, 0], [-20.0, 10.0, 30.0])
 
 
 def test_shards_that_cannot_be_scored_say_why(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ class Truth:
         self.clip = clips.clip(0)
         self.placed, self.shake_px, self.rng = self._placed(clips), shake_px, np.random.default_rng(0)
         points = self.clip.truth.landmarks_px[..., :2]
-        self.track = Track("t", "p", "videos", self.clip.images, points, self.clip.truth.euler_deg[:, 1])
+        self.track = Track("t", "videos", self.clip.images, points)
 
     def _placed(self, clips: GeneratedClips) -> list[np.ndarray]:
         """Vertices in the frames: of the poses that lay the mesh's landmarks where they are."""
@@ -105,11 +105,9 @@ def test_true_geometry_agrees_and_a_shaken_one_does_not() -> None:
 def test_jitter_is_what_the_takes_add() -> None:
     track = Track(
         "t",
-        "p",
         "videos",
         [np.full((112, 112, 3), 90, np.uint8)] * 3,
         np.random.default_rng(3).uniform(20, 90, (3, 68, 2)),
-        np.zeros(3),
     )
     corners = np.zeros((68, 2))
 
@@ -128,6 +126,27 @@ def test_jitter_is_what_the_takes_add() -> None:
     assert quiet < 0.6
     assert loud == pytest.approx(2 * np.sqrt(2), rel=0.4)  # the crop is half of 224 px; TAKES are few
     assert TAKES == 8
+
+
+def test_frames_that_share_nothing_are_left_out_and_named() -> None:
+    truth = Truth()
+    model = MorphableModel.load(MODEL)
+    aside = iter([(1000.0 * at, 0.0, 0.0) for at in range(1, 5)])
+
+    def elsewhere(image: np.ndarray, box_px: np.ndarray) -> Prediction:
+        return Prediction(vertices_px=truth.placed[0] + np.float32(next(aside)), identity=np.zeros(3))
+
+    result = score_agreement([truth.track], elsewhere, model)
+    assert result["left_out"] == {"t": "no two frames show any skin in common"}
+    assert result["samples"] == {} and result["summary"] == {}
+
+
+def test_shards_of_the_training_are_read(tmp_path: Path) -> None:
+    tracks = held_out_tracks(write_shards(tmp_path / "shards", MorphableModel.random(0), photo_people=2), 5, 2)
+    assert [(track.name, track.kind, len(track.frames)) for track in tracks] == [
+        ("p3__v__0", "photos", 2),
+        ("p1__v__0", "videos", 2),
+    ]
 
 
 def test_a_method_without_identity_is_refused() -> None:

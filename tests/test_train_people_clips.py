@@ -64,7 +64,7 @@ def test_photos_skin_comes_on_other_heads(tmp_path: Path) -> None:
     model = MorphableArrays.load(toy_model(tmp_path))
     photos = load_photos(toy_photos(tmp_path, model))
     found = []
-    for motion in (HeadMotion(), HeadMotion(identity_deviation=0.8)):
+    for motion in (HeadMotion(), HeadMotion(other_face=True)):
         drawer = ClipDrawer(model, photos, patches_of((), False, False), motion=motion)
         found.append(drawer._photographed(np.random.default_rng(1))[0])
     rows = np.abs(photos.identity - found[0]).max(1)

@@ -39,7 +39,7 @@ from train.profiling import (
 from train.synthetic import FRONTAL, Generator, random_colours, shading, vertex_normals
 from train.task import Batch
 from train.view_batches import HELD_OUT
-from train.views import Turner
+from train.views import Turner, other_identity
 
 BEHIND = SceneConfig(layers=(0, 2), blur=0.0)
 GRAIN_PX = 512  # side of the grain's texture; the UV square of the face takes half of it
@@ -54,7 +54,7 @@ class HeadMotion:
     pace: float = 0.7  # deviation of the logarithm by which some clips are faster
     bend: float = 0.2  # by how much of the rates they change each frame
     most_yaw_deg: float = 180.0
-    identity_deviation: float = 0.0  # of a photo's people, in standard deviations a coefficient: another head
+    other_face: bool = False  # a photo's skin comes on another head than the fitted one
 
 
 class FaceClip(NamedTuple):
@@ -161,10 +161,7 @@ class ClipDrawer:
         change = rng.uniform(0.3, 0.8) * (self.generator.coefficients(rng)[1] - photo.expression)
         yaw = apparent_yaw_deg(photo.pose.rotation) + rng.normal(0, 10)
         ends = [photo.expression, (photo.expression + change).astype(np.float32)]
-        identity = photo.identity
-        if self.motion.identity_deviation:
-            moved = identity + rng.normal(0, self.motion.identity_deviation, len(identity))
-            identity = moved.clip(-2.8, 2.8).astype(np.float32)
+        identity = other_identity(photo.identity, rng) if self.motion.other_face else photo.identity
         return identity, ends, float(yaw), Skin(photo.image, source)
 
     def _poses(self, rng: np.random.Generator, shapes: Sequence[np.ndarray], yaw: float, size: int) -> list[Pose]:

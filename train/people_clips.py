@@ -9,14 +9,13 @@ import logging
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from face3d.io import replace_files
 from train.face_clips import FaceClips, HeadMotion
+from train.people_tracks import jpeg_bytes
 
-TURNING = HeadMotion(rates_deg=(8.0, 3.0, 2.0), pace=0.4, bend=0.02, most_yaw_deg=70.0, identity_deviation=0.8)
+TURNING = HeadMotion(rates_deg=(8.0, 3.0, 2.0), pace=0.4, bend=0.02, most_yaw_deg=70.0, other_face=True)
 FIRST_PERSON = 90_000  # idNNNNN beyond VoxCeleb's own
-JPEG_QUALITY = 92
 log = logging.getLogger(__name__)
 
 
@@ -32,11 +31,6 @@ def write_people(model: Path, photos: Path, out: Path, count: int, frames: int, 
         names = [folder / f"{frame:04d}.jpg" for frame in range(frames)]
         if not all(name.is_file() for name in names):
             pictures = source.clip(index).scene.frames
-            replace_files({name: _jpeg(picture) for name, picture in zip(names, pictures, strict=True)})
+            replace_files({name: jpeg_bytes(picture) for name, picture in zip(names, pictures, strict=True)})
         if index % 100 == 99:
             log.info("%d of %d clips", index + 1, count)
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1].tobytes()

@@ -141,8 +141,7 @@ class Turner:
         fitted = vertices_of(self.model, photo.identity, photo.expression)
         identity, vertices_mm = photo.identity, fitted
         if rng.random() < other_face:
-            moved = identity + rng.normal(0, OTHER_FACE_DEVIATION, len(identity))
-            identity = moved.clip(-2.8, 2.8).astype(np.float32)
+            identity = other_identity(identity, rng)
             vertices_mm = vertices_of(self.model, identity, photo.expression)
         pose = view_of(landmarks_of(self.model, vertices_mm), rotation, SIZE)
         source_px = with_rings(project(fitted, own), self.loop, own.scale)[:, :2]
@@ -158,6 +157,12 @@ class Turner:
         corner = other[: 96 if rng.random() < 0.7 else 192]
         image = cv2.resize(corner[:, :: rng.choice([-1, 1])], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 6.0)))
+
+
+def other_identity(identity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Coefficients (K,) of another head, around those of a fit: fits are cautious, so they vary less than people do."""
+    moved = identity + rng.normal(0, OTHER_FACE_DEVIATION, len(identity))
+    return moved.clip(-2.8, 2.8).astype(np.float32)
 
 
 def beyond_edge(image: np.ndarray, low: np.ndarray, high: np.ndarray, backdrop: np.ndarray | None) -> np.ndarray:
