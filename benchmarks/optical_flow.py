@@ -23,13 +23,15 @@ def run(quick: bool = False) -> list[Timing]:
     for height, width in SIZES_HW[: 1 if quick else 2]:
         frames = [_texture(height, width + 8)[:, at : at + width] for at in (0, 8)]
         for name, config in networks.items():
-            cases.append((f"{name}, {height} x {width}, both ways", _estimate(FlowNetwork(config), frames)))
+            for refine in (True, False):
+                case = _estimate(FlowNetwork(config), frames, refine)
+                cases.append((f"{name}{' refined' * refine}, {height} x {width}, both ways", case))
         cases.append((f"OpenCV DIS medium, {height} x {width}, both ways", _dis_both_ways(frames)))
     return [measure(name, case, seconds=2.0) for name, case in cases + _parts()]
 
 
-def _estimate(network: FlowNetwork, frames: list[np.ndarray]) -> Callable[[], object]:
-    estimator = FlowEstimator.from_network(network)
+def _estimate(network: FlowNetwork, frames: list[np.ndarray], refine: bool) -> Callable[[], object]:
+    estimator = FlowEstimator.from_network(network, refine=refine)
     return lambda: estimator(*frames)
 
 

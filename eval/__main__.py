@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Protocols of the field, measured.")
 
 FlowWeights = Annotated[
-    Path | None, typer.Option(help="Flow network by `python -m train`, for --method face3d; else the embedded one.")
+    Path | None, typer.Option(help="Flow network by `python -m train`, for face3d's methods; else the embedded one.")
+]
+FlowName = Annotated[
+    Literal["dis", "farneback", "face3d", "face3d-network"],
+    typer.Option(help="Which optical flow; face3d-network: as the network says, not refined."),
 ]
 Pictures = Annotated[Path | None, typer.Option(help="Write colour-wheel pictures and error maps of each pair here.")]
 
@@ -86,7 +90,7 @@ def flow_command(
     layout: Annotated[
         Literal["sintel", "kitti", "chairs", "middlebury", "generated"], typer.Option(help="How the files lie.")
     ],
-    method: Annotated[Literal["dis", "farneback", "face3d"], typer.Option(help="Which optical flow.")] = "dis",
+    method: FlowName = "dis",
     weights: FlowWeights = None,
     device: Device = None,
     json: Json = None,
@@ -106,7 +110,7 @@ def flow_command(
 @app.command("clips")
 def clips_command(
     data: Data,
-    method: Annotated[Literal["dis", "farneback", "face3d"], typer.Option(help="Which optical flow.")] = "dis",
+    method: FlowName = "dis",
     weights: FlowWeights = None,
     device: Device = None,
     json: Json = None,
@@ -125,7 +129,10 @@ def clips_command(
 def stereo_command(
     data: Data,
     layout: Annotated[Literal["cones", "kitti", "generated"], typer.Option(help="How the files lie.")],
-    method: Annotated[Literal["sgbm", "face3d"], typer.Option(help="Which matcher.")] = "sgbm",
+    method: Annotated[
+        Literal["sgbm", "face3d", "face3d-network"],
+        typer.Option(help="Which matcher; face3d-network: as the network says, not refined."),
+    ] = "sgbm",
     weights: FlowWeights = None,
     device: Device = None,
     json: Json = None,
@@ -173,19 +180,19 @@ app.command()(results)
 
 def _face3d_flow(method: str, weights: Path | None, device: str | None) -> "Face3dFlow | None":
     """face3d's networks where they are the method; weights go with nothing else."""
-    if method != "face3d":
+    if method not in ("face3d", "face3d-network"):
         if weights is not None:
-            raise typer.BadParameter("give it with --method face3d only", param_hint="--weights")
+            raise typer.BadParameter("give it with --method face3d or face3d-network only", param_hint="--weights")
         return None
     from eval.method_flow import Face3dFlow
     from face3d.optical_flow import FlowEstimator
 
-    return Face3dFlow(FlowEstimator(weights, device))
+    return Face3dFlow(FlowEstimator(weights, device, refine=method == "face3d"))
 
 
 def _source(method: str, weights: Path | None) -> dict[str, Any]:
     """What the JSON says of the weights, where the method has any."""
-    return {"weights": source_of(weights)} if method == "face3d" else {}
+    return {"weights": source_of(weights)} if method.startswith("face3d") else {}
 
 
 def main() -> None:

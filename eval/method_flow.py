@@ -8,12 +8,11 @@ from face3d.optical_flow import FlowEstimator
 
 
 class Face3dFlow:
-    """The public interface as users call it."""
-
-    name = "face3d"
+    """The public interface as users call it: "face3d", or "face3d-network" where the estimator does not refine."""
 
     def __init__(self, estimator: FlowEstimator) -> None:
         self.estimator = estimator
+        self.name = "face3d" if estimator.refine else "face3d-network"
 
     def flow(self, previous: Frame | None, first: Frame, second: Frame) -> FlowPrediction:
         """Forward flow and what it calls occluded; a network of two frames does not look at `previous`."""

@@ -110,6 +110,7 @@ def flow_command(
     previous: Annotated[Path | None, typer.Option(help="The frame before FRAME1, for networks of three.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also write the flow as colours: NAME.png.")] = None,
     occlusion: Annotated[Path | None, typer.Option(help="Also write NAME.png, 255 where FRAME2 hides FRAME1.")] = None,
+    refine: Annotated[bool, typer.Option(help="Fit the network's flow to the frames.")] = True,
     device: Device = None,
 ) -> None:
     """Optical flow from FRAME1 to FRAME2, in pixels, x right and y down."""
@@ -120,7 +121,7 @@ def flow_command(
             require_writable(path.parent)
         from face3d.optical_flow import FlowEstimator
 
-        found = FlowEstimator(weights, device)(frame1, frame2, previous)
+        found = FlowEstimator(weights, device, refine)(frame1, frame2, previous)
         _write_flow(found, out, picture, occlusion)
     except (OSError, ValueError) as error:
         fail(error)

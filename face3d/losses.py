@@ -38,6 +38,16 @@ def coefficient_prior(coefficients: Float[Tensor, "B K"], std: Float[Tensor, " K
     return (coefficients / std).square().mean(1)
 
 
+def identity_disagreement(identity: Float[Tensor, "B K I"], floor: float = 1e-4) -> Float[Tensor, " B"]:
+    """How far K estimates of one person's identity differ: their mean squared deviation from their own mean, as a share
+    of their mean square, to which `floor` is added. From 0, where all are equal, to 1.
+
+    A share, because the deviation alone is also made smaller by moving everyone towards the mean face.
+    """
+    deviation = (identity - identity.mean(1, keepdim=True)).square().mean((1, 2))
+    return deviation / (identity.square().mean((1, 2)) + floor)
+
+
 def flow_consistency(
     flow_px: Float[Tensor, "B 2 H W"], mask: Float[Tensor, "B H W"] | Bool[Tensor, "B H W"]
 ) -> Float[Tensor, " B"]:

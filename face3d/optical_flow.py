@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from face3d.checkpoint import asset_path, load_weights
+from face3d.flow_refinement import refined_flow
 from face3d.io import ImageLike, read_image
 from face3d.networks.flow import FlowConfig, FlowNetwork
 from face3d.pipeline import pick_device
@@ -43,25 +45,35 @@ class FlowEstimator:
         weights: a network of two or three frames that `python -m train flow` wrote; None takes the embedded one, of
             two frames.
         device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is a device, else the CPU.
+        refine: fit the network's flow to the frames (`face3d.flow_refinement`, on the CPU); False gives what the network
+            says.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: weights that are damaged or of another stage, or a device that is not there.
     """
 
-    def __init__(self, weights: str | os.PathLike[str] | None = None, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        refine: bool = True,
+    ) -> None:
         self.device = pick_device(device)
-        self._take(load_flow_network(asset_path(EMBEDDED) if weights is None else weights))
+        self._take(load_flow_network(asset_path(EMBEDDED) if weights is None else weights), refine)
 
     @classmethod
-    def from_network(cls, network: FlowNetwork, device: str | torch.device = "cpu") -> "FlowEstimator":
+    def from_network(
+        cls, network: FlowNetwork, device: str | torch.device = "cpu", refine: bool = True
+    ) -> "FlowEstimator":
         """An estimator of a given network, which is moved to the device."""
         self = cls.__new__(cls)
         self.device = pick_device(device)
-        self._take(network)
+        self._take(network, refine)
         return self
 
-    def _take(self, network: FlowNetwork) -> None:
+    def _take(self, network: FlowNetwork, refine: bool) -> None:
+        self.refine = refine
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -86,9 +98,12 @@ class FlowEstimator:
             return _no_motion(images["frame1"].shape[:2])
         with torch.inference_mode():
             both = self._both_ways(_tensors(list(images.values()), self.device))
-            occluded = occluded_by_consistency(both, both.flip(0)).cpu().numpy()
-        forward_px, backward_px = both.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return OpticalFlow(forward_px, backward_px, *occluded)
+            both_px = both.permute(0, 2, 3, 1).float().contiguous().cpu().numpy()
+            if self.refine:
+                both_px = _refined(images["frame1"], images["frame2"], both_px)
+            flows = torch.from_numpy(both_px).permute(0, 3, 1, 2)
+            occluded = occluded_by_consistency(flows, flows.flip(0)).numpy()
+        return OpticalFlow(both_px[0], both_px[1], *occluded)
 
     def _both_ways(self, frames: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "2 2 H W"]:
         """Forward and backward flow of (first, second[, previous]).
@@ -138,6 +153,14 @@ def flow_config(values: Mapping[str, Any]) -> FlowConfig:
     """
     settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return FlowConfig(**settings)
+
+
+def _refined(
+    first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], both_px: Float32[np.ndarray, "2 H W 2"]
+) -> Float32[np.ndarray, "2 H W 2"]:
+    """Both directions refined, side by side: OpenCV's solver lets go of Python meanwhile."""
+    with ThreadPoolExecutor(2) as pool:
+        return np.stack(list(pool.map(refined_flow, (first, second), (second, first), both_px)))
 
 
 def _no_motion(size_hw: tuple[int, ...]) -> OpticalFlow:

@@ -57,6 +57,15 @@ def test_the_frame_before(folder: Path) -> None:
     assert np.abs(read_flo(folder / "with.flo") - read_flo(folder / "without.flo")).max() > 0.01
 
 
+def test_what_the_network_says(folder: Path) -> None:
+    assert run(folder, "-o", folder / "a.flo", "--no-refine").exit_code == 0
+    network = FlowEstimator(folder / "two.safetensors", "cpu", refine=False)
+    expected = network(folder / "1.png", folder / "2.png").forward_px
+    np.testing.assert_array_equal(read_flo(folder / "a.flo"), expected)
+    assert run(folder, "-o", folder / "b.flo").exit_code == 0
+    assert np.abs(read_flo(folder / "b.flo") - expected).max() > 0.01
+
+
 def test_what_cannot_be_read_is_said(folder: Path) -> None:
     Image.fromarray(noise_photo(20, 31)).save(folder / "wide.png")
     (folder / "damaged.safetensors").write_bytes(b"no weights")

@@ -26,8 +26,9 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(commands.app, [str(argument) for argument in arguments])
 
 
-def test_the_method_says_what_the_estimator_finds(weights: Path) -> None:
-    estimator = FlowEstimator(weights, "cpu")
+@pytest.mark.parametrize(("refine", "name"), [(True, "face3d"), (False, "face3d-network")])
+def test_the_method_says_what_the_estimator_finds(weights: Path, refine: bool, name: str) -> None:
+    estimator = FlowEstimator(weights, "cpu", refine=refine)
     before, first, second = (noise_photo(16, 24, seed=seed) for seed in range(3))
     method = Face3dFlow(estimator)
     for previous in (None, before):
@@ -35,6 +36,8 @@ def test_the_method_says_what_the_estimator_finds(weights: Path) -> None:
         expected = estimator(first, second, previous)
         np.testing.assert_array_equal(flow_px, expected.forward_px)
         assert occluded is not None and (occluded == expected.occluded).all()
+    assert method.name == name
+    first, second = (noise_photo(64, 96, seed=seed) for seed in range(2))
     disparity = method.disparity(first, second)
     x = estimator(first, second).forward_px[..., 0]
     assert x.min() < 0 < x.max()
@@ -58,6 +61,21 @@ def test_flow_command(tmp_path: Path, weights: Path) -> None:
     error = np.linalg.norm(FlowEstimator(weights, "cpu")(*frames).forward_px - 1, axis=2).mean()
     (scores,) = content["pairs"].values()
     assert scores["epe_px"] == pytest.approx(error, rel=1e-4) and "occlusion_f" in scores
+
+
+def test_the_network_alone_is_a_method_of_its_own(tmp_path: Path, weights: Path) -> None:
+    for number in (0, 1):
+        Image.fromarray(noise_photo(16, 24, seed=number)).save(tmp_path / f"00000-img{number}.png")
+    write_flo(tmp_path / "00000-gt.flo", np.ones((16, 24, 2), np.float32))
+    options = ("--data", tmp_path, "--layout", "chairs", "--weights", weights, "--device", "cpu")
+    found = {}
+    for method in ("face3d", "face3d-network"):
+        result = run("flow", *options, "--method", method, "--json", tmp_path / "f.json")
+        assert result.exit_code == 0, result.output
+        content = json.loads((tmp_path / "f.json").read_text())
+        assert content["method"] == method and content["weights"]["file"] == weights.name
+        found[method] = content["pairs"]["00000"]["epe_px"]
+    assert abs(found["face3d"] - found["face3d-network"]) > 1e-3
 
 
 def test_stereo_command(tmp_path: Path) -> None:

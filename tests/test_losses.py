@@ -2,7 +2,7 @@
 
 import torch
 
-from face3d.losses import coefficient_prior, gaussian_nll, point_distance, weighted_mean
+from face3d.losses import coefficient_prior, gaussian_nll, identity_disagreement, point_distance, weighted_mean
 
 
 def test_weighted_mean_of_nothing_is_zero() -> None:
@@ -59,3 +59,19 @@ def test_losses_pass_gradcheck() -> None:
 def test_prior_is_one_at_one_standard_deviation() -> None:
     std = torch.tensor([0.5, 2.0, 3.0])
     torch.testing.assert_close(coefficient_prior(std[None], std), torch.ones(1))
+
+
+def test_disagreement_is_none_of_equals_all_of_opposites_and_blind_to_scale() -> None:
+    one = torch.randn(5, 1, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(identity_disagreement(one.expand(5, 3, 12)), torch.zeros(5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(identity_disagreement(torch.cat([one, -one], 1), floor=0.0), torch.ones(5))
+    frames = one + 0.3 * torch.randn(5, 4, 12, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        identity_disagreement(frames, floor=0.0), identity_disagreement(0.2 * frames, floor=0.0)
+    )
+
+
+def test_disagreement_of_mean_faces_is_finite_with_a_gradient() -> None:
+    identity = torch.zeros(2, 3, 4, requires_grad=True)
+    identity_disagreement(identity).sum().backward()
+    assert identity.grad is not None and bool(torch.isfinite(identity.grad).all())

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -13,6 +14,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from face3d.checkpoint import load_weights
+from face3d.flow_refinement import refined_flow
 from face3d.networks.flow import SMALL, FlowConfig, FlowNetwork
 from face3d.optical_flow import load_flow_network
 from train import flow, flow_ablation
@@ -81,7 +83,7 @@ def test_recipes_without_a_teacher(name: str, network: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("network", ["small", "selflow"])
-@pytest.mark.parametrize("name", ["ddflow", "selflow", "rectangles", "distillflow"])
+@pytest.mark.parametrize("name", ["ddflow", "selflow", "rectangles", "distillflow", "refined"])
 def test_students(name: str, network: str, teacher: Path, tmp_path: Path) -> None:
     _, meta = load_weights(train(recipe(name, network), tmp_path, (teacher, teacher)))
     assert meta["config"]["name"] == name and meta["figures"]["epe"] > 0
@@ -122,6 +124,20 @@ def test_teachers_are_frozen_and_average(teacher: Path) -> None:
     one, two = Teachers(networks[:1], CPU)(frames, False), Teachers(networks, CPU)(frames, False)
     torch.testing.assert_close(one.forward_px, two.forward_px)
     assert not any(parameter.requires_grad for parameter in networks[0].parameters())
+
+
+def test_refined_teachers_say_what_is_refined_of_what_they_say(teacher: Path) -> None:
+    network = load_flow_network(teacher)
+    frames = torch.rand(2, 2, 3, 32, 48)
+    plain, refined = (Teachers([network], CPU, refine)(frames, False) for refine in (False, True))
+    images = frames.mul(255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
+    for (first, second), there, back, fitted, fitted_back in zip(
+        images, plain.forward_px, plain.backward_px, refined.forward_px, refined.backward_px, strict=True
+    ):
+        there_px, back_px = (np.ascontiguousarray(flow.permute(1, 2, 0)) for flow in (there, back))
+        np.testing.assert_array_equal(fitted.permute(1, 2, 0), refined_flow(first, second, there_px))
+        np.testing.assert_array_equal(fitted_back.permute(1, 2, 0), refined_flow(second, first, back_px))
+    assert not torch.equal(plain.forward_px, refined.forward_px)
 
 
 def pairs(forward: Tensor, backward: Tensor, first: Tensor, second: Tensor) -> Pairs:

@@ -1,8 +1,8 @@
 """Stage `flow`: optical flow learned without labels, from videos and generated scenes.
 
 `--config` names a recipe, each a row of `CONFIGS`: `photometric`, `occlusion` (the default as `fast`), then students of
-teachers that `--weights` names: `ddflow`, `selflow`, `distillflow` (several teachers: their mean), `flow2stereo`; and
-`supervised`, from generated labels. `--extra` names folders of videos or pictures, `--extra MODEL.npz` and a folder of
+teachers that `--weights` names: `ddflow`, `selflow`, `distillflow` (several teachers: their mean), `refined` (whose flow
+is fitted to the frames first), `flow2stereo`; and `supervised`, from generated labels. `--extra` names folders of videos or pictures, `--extra MODEL.npz` and a folder of
 `python -m train.prepare photos` make the drawn faces those of photos. A student starts from its first teacher's weights
 where the network is the same.
 """
@@ -38,13 +38,15 @@ NETWORKS: dict[str, FlowConfig] = {
 @dataclass(frozen=True)
 class FlowTrainConfig(TrainConfig):
     """One recipe. `views`: what the student's frames go through (train.flow_views), none without a teacher;
-    `learn_from`: which of the teacher's flow counts; `labels`: learn from the true flow of generated scenes."""
+    `learn_from`: which of the teacher's flow counts; `refine_teachers`: it is fitted to the frames first; `labels`: learn
+    from the true flow of generated scenes."""
 
     network: Literal["small", "small3", "ddflow", "selflow"] = "small"
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     views: tuple[str, ...] = ()
     learn_from: Literal["occluded", "confident"] = "occluded"
+    refine_teachers: bool = False
     taught_weight: float = 1.0
     quadrilateral_weight: float = 0.1
     triangle_weight: float = 0.2
@@ -66,6 +68,13 @@ CONFIGS: dict[str, TrainConfig] = {
     "rectangles": replace(_TAUGHT, name="rectangles", views=("rectangles",)),
     "distillflow": replace(
         _TAUGHT, name="distillflow", views=("affine", "colour", "superpixels"), learn_from="confident"
+    ),
+    "refined": replace(
+        _TAUGHT,
+        name="refined",
+        views=("affine", "colour", "superpixels"),
+        learn_from="confident",
+        refine_teachers=True,
     ),
     "stereo": replace(_STEREO, name="stereo", quadrilateral_weight=0.0, triangle_weight=0.0),
     "flow2stereo": replace(_STEREO, name="flow2stereo"),
@@ -99,7 +108,7 @@ class FlowTask:
         networks = [load_flow_network(path) for path in inputs.weights]
         if networks:
             start(self.model, networks[0])
-        self.teachers = Teachers(networks, device) if config.views else None
+        self.teachers = Teachers(networks, device, config.refine_teachers) if config.views else None
         self.unseen: Batch | None = None
 
     def train_data(self) -> BatchSource:

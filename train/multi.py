@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from face3d.checkpoint import load_weights
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
-from face3d.losses import coefficient_prior, point_distance, weighted_mean
+from face3d.losses import coefficient_prior, identity_disagreement, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.flow import FlowNetwork
@@ -62,7 +62,7 @@ class MultiTrainConfig(TrainConfig):
     consistency: ConsistencyWeights = field(default_factory=ConsistencyWeights)
     landmark_weight: float = 5.0
     prior_weight: float = 0.03  # identity; expression 0.8 of it. Of the mean; Deng et al. (2019): 3e-4 of a sum over 80
-    agreement_weight: float = 0.3  # squared standard deviations by which frames of one person differ in identity
+    agreement_weight: float = 0.01  # of how far frames of one person differ in identity, as a share of its own length
     views_weight: float = 0.2  # of stage single's loss on views; without photos among --extra there are none
     views_batch: int = 16
     validation_people: int = 24
@@ -142,8 +142,7 @@ class MultiTask:
         losses = consistency_losses(pairs, config.consistency, self.flow, self.parser)
         losses["landmark"] = config.landmark_weight * self._landmark(found, batch)
         losses["prior"] = config.prior_weight * self._prior(found)
-        spread = (found.own_identity - found.own_identity.mean(1, keepdim=True)).square()
-        losses["agreement"] = config.agreement_weight * spread.mean((1, 2))
+        losses["agreement"] = config.agreement_weight * identity_disagreement(found.own_identity)
         terms = {name: values.mean() for name, values in losses.items()}
         told = {"shared": pairs.mask.float().mean()}
         if views and self.views is not None:

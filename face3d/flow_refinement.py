@@ -1,0 +1,49 @@
+"""A flow made to fit the pictures better: variational refinement on top of what a network found.
+
+A network decides at a quarter of the resolution what moves where; what is left are fractions of a pixel and borders of
+things, which the pictures themselves tell. The energy of Brox et al. (ECCV 2004, equations 1 to 4: brightness and
+gradient constancy, smoothness, all robust) is minimised from the network's flow by OpenCV's solver, with the weights
+of its dense inverse search (Kroeger et al., ECCV 2016).
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+COARSE_ROUNDS = 2  # at half the resolution; a round brings the second frame back by the flow of the one before
+FINE_ROUNDS = 1
+
+
+def refined_flow(
+    first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], flow_px: Float32[np.ndarray, "H W 2"]
+) -> Float32[np.ndarray, "H W 2"]:
+    """The flow from `first` to `second` near `flow_px` that makes the frames fit: first at half the resolution, whose
+    change is added, then at the full one. Frames of a few pixels are refined at the full one alone.
+
+    How often was chosen on generated scenes: a third level (a quarter of the resolution) wipes out what is thin, more
+    rounds gain little.
+    """
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+    height, width = flow_px.shape[:2]
+    if min(height, width) >= 2:
+        flow_px = flow_px + _coarse_change(greys, flow_px)
+    return _solved(greys, flow_px, FINE_ROUNDS)
+
+
+def _coarse_change(greys: list[np.ndarray], flow_px: np.ndarray) -> np.ndarray:
+    """What the refinement at half the resolution changes, in pixels of the full one."""
+    height, width = flow_px.shape[:2]
+    size = (width // 2, height // 2)
+    scale = np.array([size[0] / width, size[1] / height], np.float32)
+    start = cv2.resize(flow_px, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], 2) * scale
+    halved = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
+    change = (_solved(halved, start, COARSE_ROUNDS) - start) / scale
+    return cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR).reshape(flow_px.shape)
+
+
+def _solved(greys: list[np.ndarray], flow_px: np.ndarray, rounds: int) -> np.ndarray:
+    across, down = (np.ascontiguousarray(flow_px[..., axis]) for axis in (0, 1))
+    solver = cv2.VariationalRefinement.create()
+    for _ in range(rounds):
+        solver.calcUV(greys[0], greys[1], across, down)  # in place
+    return np.stack([across, down], axis=-1)
