@@ -45,8 +45,7 @@ class FlowEstimator:
         weights: a network of two or three frames that `python -m train flow` wrote; None takes the embedded one, of
             two frames.
         device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is a device, else the CPU.
-        refine: fit the network's flow to the frames (`face3d.flow_refinement`, on the CPU); False gives what the network
-            says.
+        refine: fit the network's flow to the frames (`face3d.flow_refinement`, on the CPU); False: as the network says.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,10 +1,10 @@
 """Stage `flow`: optical flow learned without labels, from videos and generated scenes.
 
 `--config` names a recipe, each a row of `CONFIGS`: `photometric`, `occlusion` (the default as `fast`), then students of
-teachers that `--weights` names: `ddflow`, `selflow`, `distillflow` (several teachers: their mean), `refined` (whose flow
-is fitted to the frames first), `flow2stereo`; and `supervised`, from generated labels. `--extra` names folders of videos or pictures, `--extra MODEL.npz` and a folder of
-`python -m train.prepare photos` make the drawn faces those of photos. A student starts from its first teacher's weights
-where the network is the same.
+teachers that `--weights` names: `ddflow`, `selflow`, `distillflow` (several teachers: their mean), `refined` (their flow
+is fitted to the frames first), `flow2stereo`; and `supervised`, from generated labels. `--extra` names folders of
+videos or pictures, `--extra MODEL.npz` and a folder of `python -m train.prepare photos` make the drawn faces those of
+photos. A student starts from its first teacher's weights where the network is the same.
 """
 
 from collections.abc import Mapping
@@ -38,8 +38,8 @@ NETWORKS: dict[str, FlowConfig] = {
 @dataclass(frozen=True)
 class FlowTrainConfig(TrainConfig):
     """One recipe. `views`: what the student's frames go through (train.flow_views), none without a teacher;
-    `learn_from`: which of the teacher's flow counts; `refine_teachers`: it is fitted to the frames first; `labels`: learn
-    from the true flow of generated scenes."""
+    `learn_from`: which of the teacher's flow counts; `refine_teachers`: it is fitted to the frames first; `labels`:
+    learn from the true flow of generated scenes."""
 
     network: Literal["small", "small3", "ddflow", "selflow"] = "small"
     data: DataConfig = field(default_factory=DataConfig)
