@@ -1,8 +1,8 @@
 """Stage `flow`: optical flow learned without labels, from videos and generated scenes.
 
 `--config` names a recipe, each a row of `CONFIGS`: `photometric`, `occlusion` (the default as `fast`), then students of
-teachers that `--weights` names: `ddflow`, `selflow`, `distillflow` (several teachers: their mean), `refined` (their flow
-is fitted to the frames first), `flow2stereo`; and `supervised`, from generated labels. `--extra` names folders of
+teachers that `--weights` names: `ddflow`, `selflow`, `distillflow` (several teachers: their mean), `refined` (the same,
+fitted to the frames first), `flow2stereo`; and `supervised`, from generated labels. `--extra` names folders of
 videos or pictures, `--extra MODEL.npz` and a folder of `python -m train.prepare photos` make the drawn faces those of
 photos. A student starts from its first teacher's weights where the network is the same.
 """
