@@ -19,11 +19,13 @@ NOT_COMPARED = ("inner_mouth", "ears", "neck")
 
 
 class SwappedPairs(NamedTuple):
-    """Ordered pairs of frames of B people, pair after pair: N = B times the number of pairs."""
+    """Ordered pairs of frames of B people, pair after pair: N = B times the number of pairs. `depth_px` is that of the
+    mesh in the frame, infinite where it is not; it has no gradient."""
 
     frame: Float[Tensor, "N 3 H W"]
     swapped: Float[Tensor, "N 3 H W"]
     mask: Bool[Tensor, "N H W"]
+    depth_px: Float[Tensor, "N H W"]
 
 
 def swap_all(
@@ -45,7 +47,8 @@ def swap_all(
     pairs = ordered_pairs(count) if chosen is None else chosen
     found = [swap_texture(frames[:, j], views[i], views[j], triangles, counted) for i, j in pairs]
     own = torch.cat([frames[:, i] for i, _ in pairs])
-    return SwappedPairs(own, torch.cat([pair.image for pair in found]), torch.cat([pair.mask for pair in found]))
+    images, masks = torch.cat([pair.image for pair in found]), torch.cat([pair.mask for pair in found])
+    return SwappedPairs(own, images, masks, torch.cat([views[i].fragments.depth.detach() for i, _ in pairs]))
 
 
 def counted_triangles(model: MorphableModel) -> Bool[Tensor, " F"]:

@@ -1,5 +1,6 @@
 """Losses of the reconstruction: pure functions of tensors and weights, one value per sample; nothing is mixed here."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -55,6 +56,39 @@ def flow_consistency(
     mask is empty (Liu et al., ACCV 2020, L_f)."""
     length = flow_px.square().sum(1).add(1e-10).sqrt()
     return weighted_mean(length.flatten(1), mask.to(length.dtype).flatten(1))
+
+
+def without_rigid_motion(
+    flow_px: Float[Tensor, "B 2 H W"],
+    depth_px: Float[Tensor, "B H W"],
+    mask: Float[Tensor, "B H W"] | Bool[Tensor, "B H W"],
+) -> Float[Tensor, "B 2 H W"]:
+    """The flow with what a small rigid motion of the surface explains taken out: least squares over the mask of
+
+        u = t_x + s x - r y + a z,    v = t_y + s y + r x + b z
+
+    of pixels (x, y) with depth z: a shift, a change of scale, and turns about the three axes under scaled orthography.
+    All of it where nothing is in the mask. Where a frame is redrawn with a face in a pose that is a little wrong, most
+    of the flow between the two is this; what is left tells of the shape. Zero outside the mask.
+    """
+    weights = mask.to(torch.float64)
+    count = weights.sum((1, 2)).clamp_min(1)
+    rows, columns = torch.meshgrid(*(torch.arange(n, device=mask.device) for n in mask.shape[1:]), indexing="ij")
+    depth = torch.where(weights > 0, depth_px.detach().double(), 0.0)
+    places = torch.stack([columns.expand_as(depth).double(), rows.expand_as(depth).double(), depth], 1)
+    places = places - ((places * weights[:, None]).sum((2, 3)) / count[:, None])[..., None, None]
+    size = ((places.square().sum(1) * weights).sum((1, 2)) / count).sqrt().clamp_min(1e-6)
+    x, y, z = (places / size[:, None, None, None]).unbind(1)
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    modes = torch.stack([
+        torch.stack([one, none, x, -y, z, none], 1), torch.stack([none, one, y, x, none, z], 1)
+    ], 2)  # fmt: skip
+    weighted = modes * weights[:, None, None]
+    gram = torch.einsum("bmchw,bnchw->bmn", weighted, modes) / count[:, None, None]
+    moment = torch.einsum("bmchw,bchw->bm", weighted, flow_px.double()) / count[:, None]
+    rigid = torch.linalg.solve(gram + 1e-8 * torch.eye(6).to(gram), moment)  # flat depth: its turns are none
+    left = flow_px.double() - torch.einsum("bm,bmchw->bchw", rigid, modes)
+    return (left * weights[:, None]).to(flow_px.dtype)
 
 
 def semantic_consistency(

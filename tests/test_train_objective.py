@@ -1,6 +1,7 @@
 """Consistency between frames of one person: least for the true pose, nothing where nothing is shared."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,6 +113,22 @@ def test_a_weight_without_its_network_is_refused(model: MorphableModel) -> None:
     pairs = swap_all(*scene(model, 20.0), model.triangles)
     with pytest.raises(ValueError, match="set for flow and semantic"):
         consistency_losses(pairs, ConsistencyWeights())
+
+
+def test_residual_flow_does_not_mind_a_shift(model: MorphableModel) -> None:
+    pairs = swap_all(*scene(model, 20.0), model.triangles)
+    assert pairs.depth_px.shape == pairs.mask.shape and bool(pairs.depth_px[pairs.mask].isfinite().all())
+    assert not pairs.depth_px.requires_grad
+    weights = ConsistencyWeights(census=0.0, semantic=0.0, flow=1.0, residual_flow=2.0)
+
+    def shifted(pictures: Tensor) -> Tensor:
+        return torch.ones(len(pictures), 2, *pictures.shape[-2:])
+
+    losses = consistency_losses(pairs, weights, shifted)
+    torch.testing.assert_close(losses["flow"], torch.full((2,), 2**0.5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(losses["residual_flow"], torch.zeros(2), atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match="set for flow:"):
+        consistency_losses(pairs, replace(weights, flow=0.0))
 
 
 def test_flow_and_semantics_by_hand() -> None:

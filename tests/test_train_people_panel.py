@@ -16,7 +16,7 @@ TRIANGLES = torch.tensor([[0, 1, 2]])
 def pairs_of(mask: Tensor) -> SwappedPairs:
     generator = torch.Generator().manual_seed(0)
     frame, swapped = torch.rand(2, COUNT, 3, SIDE, SIDE, generator=generator)
-    return SwappedPairs(frame, swapped, mask)
+    return SwappedPairs(frame, swapped, mask, torch.zeros(COUNT, SIDE, SIDE))
 
 
 def columns_of(picture: np.ndarray) -> list[np.ndarray]:
@@ -43,7 +43,7 @@ def test_photo_mesh_redrawn_mask_and_census() -> None:
     assert set(np.unique(shared)) == {0, 255}
     assert not shared[0].any() and not census[0].any()  # nothing is shared there
     assert not census[~mask.numpy()].any() and census[1, 8:20, 8:20].mean() > 30
-    same = SwappedPairs(pairs.frame, pairs.frame, mask)
+    same = pairs._replace(swapped=pairs.frame)
     assert not columns_of(people_panel(same, vertices_px(), TRIANGLES))[4].any()
 
 

@@ -84,6 +84,7 @@ CONFIGS: dict[str, TrainConfig] = {
     "census": _only("census", census=1.0),
     "census_flow": _only("census_flow", census=1.0, flow=ALL.consistency.flow),
     "census_semantic": _only("census_semantic", census=1.0, semantic=ALL.consistency.semantic),
+    "residual": replace(ALL, name="residual", consistency=replace(ALL.consistency, residual_flow=1.5)),
 }
 
 
@@ -270,13 +271,15 @@ def _frozen(
     wanted: ConsistencyWeights, weights: Mapping[str, Path], device: torch.device
 ) -> tuple[Flow | None, Parser | None]:
     """The flow network and the parser, of those that a loss needs."""
-    missing = [s for s, weight in (("flow", wanted.flow), ("parser", wanted.semantic)) if weight and s not in weights]
+    flows = wanted.flow or wanted.residual_flow
+    wanted_of = {"flow": flows, "parser": wanted.semantic}
+    missing = [stage for stage, weight in wanted_of.items() if weight and stage not in weights]
     if missing:
         raise ValueError(
             f"a loss needs weights of stage {' and '.join(missing)}: pass --weights, or set its weight to 0"
         )
     flow: Flow | None = None
-    if wanted.flow:
+    if flows:
         network = load_flow_network(weights["flow"]).to(device).requires_grad_(False)
         if network.config.frames != 2:
             raise ValueError(f"{weights['flow']} is a flow network of three frames: frames that are swapped are two")

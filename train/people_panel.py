@@ -32,7 +32,7 @@ def people_panel(
 
     vertices_px: of the pairs' frames. Flow and parser see what their losses show them. What is not finite is black.
     """
-    frame, swapped, mask = (values.float() for values in pairs)
+    frame, swapped, mask = (values.float() for values in pairs[:3])
     photos = _bytes(frame)
     meshes = [
         draw_mesh(photo, vertices_px[at].cpu().numpy(), triangles.cpu().numpy()) for at, photo in enumerate(photos)
