@@ -18,6 +18,7 @@ from eval.cli_report import report
 from eval.cli_results import results
 from eval.cli_scan_protocols import scan_protocols
 from eval.cli_shape import shape
+from eval.cli_signal import signal
 from eval.command import Data, Device, Json, Model, Weights, data_folder, face3d_method, save, source_of, write_run
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ app.command()(report)
 app.command()(realy)
 app.command("scan-protocols")(scan_protocols)
 app.command()(results)
+app.command()(signal)
 
 
 def _face3d_flow(method: str, weights: Path | None, device: str | None) -> "Face3dFlow | None":
