@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-COARSE_ROUNDS = 2  # at half the resolution; a round brings the second frame back by the flow of the one before
-FINE_ROUNDS = 1
+COARSE_ROUNDS, COARSE_STEPS = 2, 5  # at half the resolution; each round brings the second frame back anew
+FINE_ROUNDS, FINE_STEPS = 1, 3  # fixed-point steps of the solver, which cost most at the full resolution
 
 
 def refined_flow(
@@ -27,7 +27,7 @@ def refined_flow(
     height, width = flow_px.shape[:2]
     if min(height, width) >= 2:
         flow_px = flow_px + _coarse_change(greys, flow_px)
-    return _solved(greys, flow_px, FINE_ROUNDS)
+    return _solved(greys, flow_px, FINE_ROUNDS, FINE_STEPS)
 
 
 def _coarse_change(greys: list[np.ndarray], flow_px: np.ndarray) -> np.ndarray:
@@ -37,13 +37,14 @@ def _coarse_change(greys: list[np.ndarray], flow_px: np.ndarray) -> np.ndarray:
     scale = np.array([size[0] / width, size[1] / height], np.float32)
     start = cv2.resize(flow_px, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], 2) * scale
     halved = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
-    change = (_solved(halved, start, COARSE_ROUNDS) - start) / scale
+    change = (_solved(halved, start, COARSE_ROUNDS, COARSE_STEPS) - start) / scale
     return cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR).reshape(flow_px.shape)
 
 
-def _solved(greys: list[np.ndarray], flow_px: np.ndarray, rounds: int) -> np.ndarray:
+def _solved(greys: list[np.ndarray], flow_px: np.ndarray, rounds: int, steps: int) -> np.ndarray:
     across, down = (np.ascontiguousarray(flow_px[..., axis]) for axis in (0, 1))
     solver = cv2.VariationalRefinement.create()
+    solver.setFixedPointIterations(steps)
     for _ in range(rounds):
         solver.calcUV(greys[0], greys[1], across, down)  # in place
     return np.stack([across, down], axis=-1)

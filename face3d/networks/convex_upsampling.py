@@ -33,7 +33,8 @@ class ConvexUpsampler(nn.Module):
     ) -> Float[Tensor, "N 2 H W"]:
         """H = 4 h, W = 4 w; the coarse flow, in pixels of its own, goes on beyond its border unchanged."""
         logits = self.weights(functional.leaky_relu(self.hidden(features), 0.2)).float()
-        shares = logits.unflatten(1, (_NEIGHBOURS, RATIO**2)).softmax(dim=1).unbind(1)
+        planes = logits.contiguous().unflatten(1, (_NEIGHBOURS, RATIO**2))  # channels last: twice the time
+        shares = planes.softmax(dim=1).unbind(1)
         padded = functional.pad(RATIO * quarter_px, (1, 1, 1, 1), mode="replicate")
         height, width = quarter_px.shape[-2:]
         around = [padded[:, :, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
