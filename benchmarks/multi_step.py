@@ -99,7 +99,11 @@ class MultiStep:
     def _swapped(self, views: list[View]) -> SwappedPairs:
         frames, triangles = self.frames, self.triangles
         found = [
-            (frames[:, i], *swap_texture(frames[:, j], views[i], views[j], triangles, self.counted))
+            (
+                frames[:, i],
+                *swap_texture(frames[:, j], views[i], views[j], triangles, self.counted),
+                views[i].fragments.depth,
+            )
             for i, j in ordered_pairs(FRAMES)
         ]
         return SwappedPairs(*(torch.cat(values) for values in zip(*found, strict=True)))

@@ -27,6 +27,7 @@ LAYERS = (
         "flow_files",
         "flow_layouts",
         "flow_picture",
+        "flow_refinement",
     ),
     (
         *(
