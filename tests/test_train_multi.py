@@ -108,6 +108,23 @@ def test_only_the_regressors_learn(inputs: Inputs) -> None:
     torch.testing.assert_close(dict(task.model.pgn.state_dict()), before)
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_losses_between_frames_reach_expressions_unless_they_are_held(inputs: Inputs, held: bool) -> None:
+    task = MultiTask(replace(CONFIG, hold_expression=held), inputs, CPU)
+    task.model.train()
+    heads = []
+    hook = task.model.regressor.register_forward_hook(lambda *call: heads.extend([call[2][0], call[2][1]]))
+    found = task.model(batch_of(task)["frames"].float().div(255))
+    hook.remove()
+    identity, expression = heads
+    identity.retain_grad(), expression.retain_grad()
+    found.vertices_px.square().mean().backward(retain_graph=True)
+    assert identity.grad is not None and bool(identity.grad.any())
+    assert (expression.grad is None or not bool(expression.grad.any())) == held
+    found.model_landmarks_px.square().mean().backward()
+    assert expression.grad is not None and bool(expression.grad.any())
+
+
 def test_frames_of_a_person_come_to_agree(inputs: Inputs) -> None:
     nothing = ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0)
     alone = replace(CONFIG, agreement_weight=1.0, landmark_weight=0.0, prior_weight=0.0, consistency=nothing)

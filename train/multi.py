@@ -63,6 +63,7 @@ class MultiTrainConfig(TrainConfig):
     landmark_weight: float = 5.0
     prior_weight: float = 0.03  # identity; expression 0.8 of it. Of the mean; Deng et al. (2019): 3e-4 of a sum over 80
     agreement_weight: float = 0.01  # of how far frames of one person differ in identity, as a share of its own length
+    hold_expression: bool = False  # the losses between frames teach the identity alone; with pose guidance only
     views_weight: float = 0.2  # of stage single's loss on views; without photos among --extra there are none
     views_batch: int = 16
     validation_people: int = 24
@@ -85,6 +86,7 @@ CONFIGS: dict[str, TrainConfig] = {
     "census_flow": _only("census_flow", census=1.0, flow=ALL.consistency.flow),
     "census_semantic": _only("census_semantic", census=1.0, semantic=ALL.consistency.semantic),
     "residual": replace(ALL, name="residual", consistency=replace(ALL.consistency, residual_flow=1.5)),
+    "held": replace(ALL, name="held", consistency=replace(ALL.consistency, residual_flow=1.5), hold_expression=True),
 }
 
 
@@ -96,6 +98,10 @@ class MultiTask:
         weights = by_stage(inputs.weights)
         self.shards, photos, model_path = _sorted_extra(inputs)
         self.model = _networks(weights.get("single") or weights.get("multi"), model_path)
+        if isinstance(self.model, PeopleNetworks):
+            self.model.hold_expression = config.hold_expression
+        elif config.hold_expression:
+            raise ValueError("weights without pose guidance cannot hold expressions: --set hold_expression=false")
         self.crop_size = self.model.crop_size
         self.counted = counted_triangles(self.model.model).to(device)
         self.flow, self.parser = _frozen(config.consistency, weights, device)

@@ -30,7 +30,10 @@ class PersonEstimate(NamedTuple):
 
 class PeopleNetworks(FaceNetworks):
     """`FaceNetworks` whose forward takes several frames a person, and single views beside them. The same weights, by
-    the same names."""
+    the same names. With `hold_expression` no gradient goes from `vertices_px` to the expressions, which each frame has
+    for itself: they would give way to what differs between pictures before the identity learns from it."""
+
+    hold_expression = False
 
     def train(self, mode: bool = True) -> "PeopleNetworks":
         """As any module's, but the frozen part stays in eval mode, and with it the normalisation of the regressors'
@@ -70,7 +73,11 @@ class PeopleNetworks(FaceNetworks):
         identity, vertices_mm = shared_shape(self.model, own, expression, confidence)
         landmarks_mm = self.model.landmarks_of(vertices_mm)
         pose = self.pose(landmarks_mm, found.landmarks_px, found.deviation_px)
-        placed = (project(vertices_mm, pose), project(landmarks_mm, pose), found.landmarks_px)
+        placed_landmarks_px = project(landmarks_mm, pose)
+        if self.hold_expression:
+            vertices_mm = shared_shape(self.model, own, expression.detach(), confidence)[1]
+            pose = self.pose(self.model.landmarks_of(vertices_mm), found.landmarks_px, found.deviation_px)
+        placed = (project(vertices_mm, pose), placed_landmarks_px, found.landmarks_px)
         vertices_px, landmarks_px, found_px = (values.unflatten(0, (people, -1)) for values in placed)
         return PersonEstimate(own, identity, expression, vertices_px, landmarks_px, found_px, confidence)
 
