@@ -305,11 +305,11 @@ def test_the_ablation_trains_and_measures_every_row_once(
     options = RunOptions(tmp_path / "out", steps=7)
     for _ in range(2):
         ablation.run_ablation(train, inputs, options, ["batch_size=5"], "cpu")
-    recipes = ("no_pairs", "rgb", "census", "census_flow", "census_semantic", "all", "residual")
+    recipes = ("no_pairs", "rgb", "census", "census_flow", "census_semantic", "all", "residual", "held")
     assert trained == [("multi", recipe, 5, 7) for recipe in recipes]
     assert measured == [inputs.weights[0], *(tmp_path / "out" / r / "weights.safetensors" for r in recipes)]
     table = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     with pytest.raises(ValueError, match="--steps or --minutes"):
         ablation.run_ablation(train, inputs, RunOptions(tmp_path), [], "cpu")
     with pytest.raises(ValueError, match="starts from stage single"):

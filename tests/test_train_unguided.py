@@ -201,12 +201,16 @@ def test_the_ablation_has_rows_for_either_kind(
     both = replace(people, weights=(unguided, flow, guided))
     ablation.run_ablation(train, both, RunOptions(tmp_path / "out", steps=7), [], "cpu")
     table = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert list(table["rows"])[-3:] == ["all, residual flow", "pose regressed, step 2 only", "pose regressed, all"]
+    assert list(table["rows"])[-3:] == [
+        "the same, expressions held",
+        "pose regressed, step 2 only",
+        "pose regressed, all",
+    ]
     assert trained[-2:] == [
-        ("residual", "residual", (guided, flow)),
+        ("held", "held", (guided, flow)),
         ("all", "pose_regressed_all", (unguided, flow)),
     ]
-    assert measured[0] == guided and measured[-2] == unguided and len(measured) == 10
+    assert measured[0] == guided and measured[-2] == unguided and len(measured) == 11
     alone = RunOptions(tmp_path / "alone", steps=7)
     ablation.run_ablation(train, people, alone, [], "cpu")
     assert len(json.loads((tmp_path / "alone" / "table.json").read_text())["rows"]) == 2
