@@ -182,6 +182,11 @@ def test_stage_multi_keeps_the_kind(people: Inputs, tmp_path: Path) -> None:
     assert isinstance(MultiTask(MULTI, replace(people, weights=(weights,)), CPU).model, UnguidedPeople)
 
 
+def test_expressions_cannot_be_held_without_pose_guidance(people: Inputs) -> None:
+    with pytest.raises(ValueError, match="without pose guidance cannot hold expressions"):
+        MultiTask(replace(MULTI, hold_expression=True), people, CPU)
+
+
 def test_the_ablation_has_rows_for_either_kind(
     people: Inputs, guided: Path, unguided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
