@@ -35,10 +35,10 @@ def _coarse_change(greys: list[np.ndarray], flow_px: np.ndarray) -> np.ndarray:
     height, width = flow_px.shape[:2]
     size = (width // 2, height // 2)
     scale = np.array([size[0] / width, size[1] / height], np.float32)
-    start = cv2.resize(flow_px, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], 2) * scale
+    start = cv2.resize(flow_px, size, interpolation=cv2.INTER_AREA) * scale
     halved = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
     change = (_solved(halved, start, COARSE_ROUNDS, COARSE_STEPS) - start) / scale
-    return cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR).reshape(flow_px.shape)
+    return cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _solved(greys: list[np.ndarray], flow_px: np.ndarray, rounds: int, steps: int) -> np.ndarray:

@@ -117,7 +117,8 @@ def test_losses_between_frames_reach_expressions_unless_they_are_held(inputs: In
     found = task.model(batch_of(task)["frames"].float().div(255))
     hook.remove()
     identity, expression = heads
-    identity.retain_grad(), expression.retain_grad()
+    identity.retain_grad()
+    expression.retain_grad()
     found.vertices_px.square().mean().backward(retain_graph=True)
     assert identity.grad is not None and bool(identity.grad.any())
     assert (expression.grad is None or not bool(expression.grad.any())) == held
@@ -283,6 +284,7 @@ def test_rows_of_the_ablation_differ_in_their_losses() -> None:
     assert CONFIGS["no_pairs"].agreement_weight == 0  # type: ignore[attr-defined]
     assert min(rows["all"].census, rows["all"].flow, rows["all"].semantic) > 0
     assert rows["residual"] == replace(rows["all"], residual_flow=rows["residual"].residual_flow)
+    assert CONFIGS["held"] == replace(CONFIGS["residual"], name="held", hold_expression=True)  # type: ignore[call-arg]
     assert rows["residual"].residual_flow > rows["all"].residual_flow == 0
 
 

@@ -77,6 +77,7 @@ def _only(name: str, **weights: float) -> MultiTrainConfig:
     return replace(ALL, name=name, consistency=chosen)
 
 
+_RESIDUAL = replace(ALL, name="residual", consistency=replace(ALL.consistency, residual_flow=1.5))
 CONFIGS: dict[str, TrainConfig] = {
     "fast": ALL,
     "all": replace(ALL, name="all"),
@@ -85,8 +86,8 @@ CONFIGS: dict[str, TrainConfig] = {
     "census": _only("census", census=1.0),
     "census_flow": _only("census_flow", census=1.0, flow=ALL.consistency.flow),
     "census_semantic": _only("census_semantic", census=1.0, semantic=ALL.consistency.semantic),
-    "residual": replace(ALL, name="residual", consistency=replace(ALL.consistency, residual_flow=1.5)),
-    "held": replace(ALL, name="held", consistency=replace(ALL.consistency, residual_flow=1.5), hold_expression=True),
+    "residual": _RESIDUAL,
+    "held": replace(_RESIDUAL, name="held", hold_expression=True),
 }
 
 
