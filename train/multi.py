@@ -10,6 +10,7 @@ Weights of stage `single` may be without pose guidance (its `--config regressed_
 regressed, and its regressor learns too.
 """
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from face3d.checkpoint import load_weights
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
+from face3d.flow_adjustment import Adjustment, AdjustmentConfig, Flow, adjust_to_flow
 from face3d.losses import coefficient_prior, identity_disagreement, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
 from face3d.morphable import MorphableModel
@@ -33,7 +35,7 @@ from face3d.parse import FaceParser
 from train.config import Inputs, OptimiserConfig, TrainConfig, as_dict
 from train.mixed_batches import PeopleAndViews, beside, views_of
 from train.multi_inputs import complete_inputs as complete_inputs
-from train.objective import ConsistencyWeights, Flow, Parser, consistency_losses
+from train.objective import ConsistencyWeights, Parser, consistency_losses
 from train.people_batches import PHOTO_SHARE, NobodyHeldOut, PeopleBatches, held_out_people
 from train.people_networks import PeopleNetworks, PersonEstimate
 from train.people_panel import people_panel
@@ -64,6 +66,8 @@ class MultiTrainConfig(TrainConfig):
     prior_weight: float = 0.03  # identity; expression 0.8 of it. Of the mean; Deng et al. (2019): 3e-4 of a sum over 80
     agreement_weight: float = 0.01  # of how far frames of one person differ in identity, as a share of its own length
     hold_expression: bool = False  # the losses between frames teach the identity alone; with pose guidance only
+    adjustment_weight: float = 0.0  # of the distance to the shapes that explain the flow between frames best
+    adjustment: AdjustmentConfig = field(default_factory=AdjustmentConfig)
     views_weight: float = 0.2  # of stage single's loss on views; without photos among --extra there are none
     views_batch: int = 16
     validation_people: int = 24
@@ -88,6 +92,7 @@ CONFIGS: dict[str, TrainConfig] = {
     "census_semantic": _only("census_semantic", census=1.0, semantic=ALL.consistency.semantic),
     "residual": _RESIDUAL,
     "held": replace(_RESIDUAL, name="held", hold_expression=True),
+    "adjusted": replace(_only("adjusted"), adjustment_weight=1.0),
 }
 
 
@@ -103,9 +108,10 @@ class MultiTask:
             self.model.hold_expression = config.hold_expression
         elif config.hold_expression:
             raise ValueError("weights without pose guidance cannot hold expressions: --set hold_expression=false")
+        self.anchor = copy.deepcopy(self.model).to(device).eval().requires_grad_(False)
         self.crop_size = self.model.crop_size
         self.counted = counted_triangles(self.model.model).to(device)
-        self.flow, self.parser = _frozen(config.consistency, weights, device)
+        self.flow, self.parser = _frozen(config, weights, device)
         self.views = self._views(weights, photos, model_path) if photos else None
         self.held_out: Batch | None = None
         self.any_held_out = True
@@ -146,18 +152,40 @@ class MultiTask:
         crops = (views["crop"].float().div(255),) if views else ()
         estimate = model(frames, *crops)
         found: PersonEstimate = estimate[0] if views else estimate
-        pairs = self._swap(frames, found)
-        losses = consistency_losses(pairs, config.consistency, self.flow, self.parser)
+        losses, told = self._between_frames(frames, found)
         losses["landmark"] = config.landmark_weight * self._landmark(found, batch)
         losses["prior"] = config.prior_weight * self._prior(found)
         losses["agreement"] = config.agreement_weight * identity_disagreement(found.own_identity)
         terms = {name: values.mean() for name, values in losses.items()}
-        told = {"shared": pairs.mask.float().mean()}
         if views and self.views is not None:
             of_views = self.views.losses(estimate[1], views)
             terms["views"] = config.views_weight * of_views["loss"]
             told |= {f"views_{name}": of_views[name].detach() for name in ("shape_mm", "neutral_mm")}
         return terms, told
+
+    def _between_frames(self, frames: Tensor, found: PersonEstimate) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weighted losses of each pair or person, and the share of the pictures that frames share."""
+        config = self.config
+        losses: dict[str, Tensor] = {}
+        told: dict[str, Tensor] = {}
+        if any(as_dict(config.consistency).values()):
+            pairs = self._swap(frames, found)
+            losses = consistency_losses(pairs, config.consistency, self.flow, self.parser)
+            told["shared"] = pairs.mask.float().mean()
+        if config.adjustment_weight and self.flow is not None:
+            model, at = self.model.model, found.vertices_px.detach()
+            with torch.no_grad():
+                to_anchor = self.anchor(frames).identity - found.identity
+            change = adjust_to_flow(
+                frames, at, found.pose, model, self.flow, self.counted, config.adjustment, to_anchor
+            )
+            losses["adjustment"] = config.adjustment_weight * self._to_adjust(found, change)
+            told["shared"] = change.shared.mean()
+        return losses, told
+
+    def _to_adjust(self, found: PersonEstimate, change: Adjustment) -> Tensor:
+        """Mean squared distance (B,) of the identity, in standard deviations, to the one adjusted."""
+        return change.identity.add(found.identity.detach()).sub(found.identity).square().mean(1)
 
     def _swap(self, frames: Tensor, found: PersonEstimate) -> SwappedPairs:
         return swap_all(frames, found.vertices_px, self.model.model.triangles, self.counted)
@@ -275,10 +303,11 @@ def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedP
 
 
 def _frozen(
-    wanted: ConsistencyWeights, weights: Mapping[str, Path], device: torch.device
+    config: MultiTrainConfig, weights: Mapping[str, Path], device: torch.device
 ) -> tuple[Flow | None, Parser | None]:
     """The flow network and the parser, of those that a loss needs."""
-    flows = wanted.flow or wanted.residual_flow
+    wanted = config.consistency
+    flows = wanted.flow or wanted.residual_flow or config.adjustment_weight
     wanted_of = {"flow": flows, "parser": wanted.semantic}
     missing = [stage for stage, weight in wanted_of.items() if weight and stage not in weights]
     if missing:

@@ -17,11 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from face3d.consistency import SwappedPairs
+from face3d.flow_adjustment import Flow
 from face3d.losses import flow_consistency, semantic_consistency, without_rigid_motion
 from face3d.losses_flow import census_loss, rgb_loss
-
-Flow = Callable[[Float[Tensor, "N 2 3 H W"]], Float[Tensor, "N 2 H W"]]
-"""Two pictures -> flow in pixels from the first to the second."""
 
 Parser = Callable[[Float[Tensor, "N 3 H W"]], Float[Tensor, "N C H W"]]
 """Pictures -> probabilities of classes."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from face3d.camera import project
 from face3d.morphable import MorphableModel
 from face3d.reconstruct import FaceNetworks
+from face3d.types import ScaledOrthography
 from train.single_networks import ViewEstimate
 
 
@@ -22,6 +23,7 @@ class PersonEstimate(NamedTuple):
     own_identity: Float[Tensor, "B K I"]  # as each frame alone gives it
     identity: Float[Tensor, "B I"]  # shared: their mean, weighted by the landmarks' confidence
     expression: Float[Tensor, "B K E"]
+    pose: ScaledOrthography  # of the B K frames, person after person
     vertices_px: Float[Tensor, "B K V 3"]
     model_landmarks_px: Float[Tensor, "B K L 3"]
     landmarks_px: Float[Tensor, "B K L 3"]  # the PGN's, without gradient
@@ -79,7 +81,7 @@ class PeopleNetworks(FaceNetworks):
             pose = self.pose(self.model.landmarks_of(vertices_mm), found.landmarks_px, found.deviation_px)
         placed = (project(vertices_mm, pose), placed_landmarks_px, found.landmarks_px)
         vertices_px, landmarks_px, found_px = (values.unflatten(0, (people, -1)) for values in placed)
-        return PersonEstimate(own, identity, expression, vertices_px, landmarks_px, found_px, confidence)
+        return PersonEstimate(own, identity, expression, pose, vertices_px, landmarks_px, found_px, confidence)
 
 
 def shared_shape(

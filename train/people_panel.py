@@ -6,11 +6,12 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from face3d.consistency import SwappedPairs
+from face3d.flow_adjustment import Flow
 from face3d.flow_picture import flow_picture
 from face3d.losses_flow import census_distance
 from face3d.overlay import draw_mesh
 from face3d.parse_labels import CLASS_COLOURS
-from train.objective import Flow, Parser
+from train.objective import Parser
 
 FULL_COLOUR_PX = 4.0
 """Flow of this length has the full colour of the wheel, longer flow is darker."""

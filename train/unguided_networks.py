@@ -91,7 +91,9 @@ class UnguidedPeople(UnguidedNetworks):
         vertices_px = project(vertices_mm, pose)
         landmarks_px = self.model.landmarks_of(vertices_px).unflatten(0, (people, count))
         vertices_px = vertices_px.unflatten(0, (people, count))
-        return PersonEstimate(own, identity, expression, vertices_px, landmarks_px, landmarks_px.detach(), confidence)
+        return PersonEstimate(
+            own, identity, expression, pose, vertices_px, landmarks_px, landmarks_px.detach(), confidence
+        )
 
 
 def unguided_views(
