@@ -2,14 +2,16 @@
 
 A frame i redrawn with the skin of another frame j (`face3d.texture_swap`) shows the point of the surface that a pixel
 of i sees where the mesh says that it lies in j. Flow between i and the redrawn picture tells where in j it lies indeed.
-What is left of the difference once the best rigid motion of the face is taken out (poses are a network's, and not
-exact) is explained by the shape they share and the expressions they do not, all frames together, each as little from
-what was found (the identity: from where it is anchored) as its ridge has it:
+The difference ``r`` is explained by the shape that the frames share, and by the expressions and small motions of the
+poses (a network's, and not exact) that they do not, all frames together, each changing as little as its ridge has it:
 
-    min  mean |J d - r|^2 + ridge_identity |d_identity - a|^2 + ridge_expression |d_expression|^2
+    min  mean |J d - r|^2 + ridge_identity |d_identity - a|^2 + ridge_expression |d_expression|^2 + ridge_pose |d_p|^2
 
-with ``r`` the difference in pixels, weighted ``1 / (|r| + 0.5 px)`` (Huber, "Robust Statistics", 1981, section 7.8:
-iteratively reweighted least squares), and ``J`` exact, for the model is linear and the camera scaled orthographic.
+in pixels, weighted ``1 / (|J d - r| + 0.5 px)`` with the d before (reweighted least squares: Huber, "Robust
+Statistics", 1981, section 7.8). Where the mesh moves in i, a pixel sees another point of the surface: with ``S`` the
+change of a point's place in j for a step along the surface in i, ``J d = dx_j - S dx_i``. The model is linear and the
+camera scaled orthographic, so ``dx`` is exact but for turns of the poses.
+
 The adjustment is a direction to learn from where the gradient of the flow's length is not: that is steep along the few
 directions of shape that move many pixels, and hardly sees the others.
 """
@@ -32,6 +34,11 @@ Flow = Callable[[Float[Tensor, "N 2 3 H W"]], Float[Tensor, "N 2 H W"]]
 """Two pictures -> flow in pixels from the first to the second."""
 
 SOFT_PX = 0.5  # differences well below it are weighted as in least squares, those above it by their length
+WHOLE = 0.999  # of the mask, where the flow leads
+LEAST_AREA_PX2 = 1e-4  # twice that of a triangle, below which it is seen edge-on
+STEEPEST = 5.0  # where the surface is more aslant, its slope is not trusted
+REWEIGHTED = 2  # times that the least squares are solved
+MOTIONS = 6  # of a pose: a shift, a scale, turns about three axes
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class AdjustmentConfig:
     Pixels are the frames'."""
 
     identity_ridge: float = 0.01
-    expression_ridge: float = 0.03
+    expression_ridge: float = 0.1
+    pose_ridge: float = 0.003  # a squared pixel of motion, a quarter of the picture's width off its middle
     points: int = 256  # of each ordered pair of frames
 
 
@@ -58,7 +66,9 @@ class Points(NamedTuple):
 
     triangle: Int[Tensor, "B P"]
     barycentric: Float[Tensor, "B P 3"]
-    place_px: Float[Tensor, "B P 3"]  # in frame j, and its depth there
+    own_px: Float[Tensor, "B P 3"]  # in frame i, and the depth there
+    place_px: Float[Tensor, "B P 3"]  # in frame j, and the depth there
+    slope: Float[Tensor, "B P 2 2"]  # S: of the place in j along the surface in i
     difference_px: Float[Tensor, "B P 2"]  # where the flow sees it in frame j, less where the mesh has it
     counts: Bool[Tensor, "B P"]
 
@@ -110,7 +120,7 @@ def adjust_to_flow(
         for (i, j), mask, flow_px in zip(pairs, masks, flows_px, strict=True)
     ]
     maps_px = (pose.scale[:, None, None] * pose.rotation[:, :2]).unflatten(0, (people, count))
-    identity, expression = solve(model, maps_px, pairs, points, config, to_anchor)
+    identity, expression = solve(model, maps_px, pairs, points, float(size_hw[1]), config, to_anchor)
     return Adjustment(identity, expression, torch.stack(masks).float().mean((0, 2, 3)))
 
 
@@ -124,12 +134,13 @@ def chosen_points(
 ) -> Points:
     """So many pixels of the mask, in even steps; those whose flow leads out of it do not count, nor any where it is
     empty."""
-    fragments = view_i.fragments
+    fragments, size_hw = view_i.fragments, (mask.shape[1], mask.shape[2])
     place_px = interpolate(view_j.vertices_px, fragments, triangles)
-    rows, columns = torch.meshgrid(*(torch.arange(n, device=mask.device) for n in mask.shape[1:]), indexing="ij")
-    matched_px = (torch.stack([columns, rows]) + flow_px).flatten(2).mT
+    rows, columns = torch.meshgrid(*(torch.arange(n, device=mask.device) for n in size_hw), indexing="ij")
+    grid = torch.stack([columns, rows]).expand_as(flow_px)
     layers = torch.cat([place_px[..., :2], mask[..., None].to(place_px)], -1).permute(0, 3, 1, 2)
-    found = sample_bilinear(layers, matched_px.to(layers)).mT
+    found = sample_bilinear(layers, (grid + flow_px).flatten(2).mT.to(layers)).mT
+    own_px = torch.cat([grid.to(place_px), fragments.depth[:, None]], 1).permute(0, 2, 3, 1)
     before = mask.flatten(1).cumsum(1)
     total = before[:, -1:]
     ranks = ((torch.arange(points, device=mask.device) + 0.5) * total / points).long() + 1
@@ -139,13 +150,35 @@ def chosen_points(
         return values.gather(1, at[..., None].expand(-1, -1, values.shape[2]))
 
     matched, place = taken(found), taken(place_px.flatten(1, 2))
+    triangle = taken(fragments.triangle.flatten(1)[..., None])[..., 0].long().clamp_min(0)
+    counts = (matched[..., 2] > WHOLE) & (total > 0)
     return Points(
-        taken(fragments.triangle.flatten(1)[..., None])[..., 0].long(),
+        triangle,
         taken(fragments.barycentric.flatten(1, 2)),
+        torch.where(counts[..., None], taken(own_px.flatten(1, 2)), 0.0),
         place,
+        _slope(view_i.vertices_px, view_j.vertices_px, triangles.long()[triangle]),
         matched[..., :2] - place[..., :2],
-        (matched[..., 2] > 0.999) & (total > 0),
+        counts,
     )
+
+
+def _slope(
+    own_px: Float[Tensor, "B V 3"], other_px: Float[Tensor, "B V 3"], corners: Int[Tensor, "B P 3"]
+) -> Float[Tensor, "B P 2 2"]:
+    """How places in another frame change with those in this one within triangles."""
+
+    def edges(points: Tensor) -> Tensor:
+        at = points[..., :2].gather(1, corners.flatten(1)[..., None].expand(-1, -1, 2)).unflatten(1, corners.shape[1:])
+        return (at[:, :, 1:] - at[:, :, :1]).mT
+
+    own, other = edges(own_px), edges(other_px)
+    area = own[..., 0, 0] * own[..., 1, 1] - own[..., 0, 1] * own[..., 1, 0]
+    area = torch.where(area.abs() < LEAST_AREA_PX2, LEAST_AREA_PX2, area)[..., None, None]
+    turned = torch.stack([
+        torch.stack([own[..., 1, 1], -own[..., 0, 1]], -1), torch.stack([-own[..., 1, 0], own[..., 0, 0]], -1)
+    ], -2)  # fmt: skip
+    return (other @ turned / area).clamp(-STEEPEST, STEEPEST)
 
 
 def solve(
@@ -153,60 +186,72 @@ def solve(
     maps_px: Float[Tensor, "B K 2 3"],
     pairs: Sequence[tuple[int, int]],
     points: Sequence[Points],
+    size_px: float,
     config: AdjustmentConfig,
     to_anchor: Float[Tensor, "B I"] | None = None,
 ) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B K E"]]:
     """The changes of identity and expressions that explain the differences best; `maps_px` take millimetres of the
-    model to pixels of each frame."""
-    people, count = maps_px.shape[:2]
-    identities, expressions = len(model.identity_basis), len(model.expression_basis)
-    unknowns = identities + count * expressions
-    gram = maps_px.new_zeros(people, unknowns, unknowns, dtype=torch.float64)
-    moment = maps_px.new_zeros(people, unknowns, dtype=torch.float64)
-    moves = _moves_mm(model)
+    model to pixels of each frame, which is `size_px` wide."""
+    count = maps_px.shape[1]
+    sizes = [len(model.identity_basis), *[len(model.expression_basis)] * count, *[MOTIONS] * count]
+    rows = _jacobian(model, maps_px, pairs, points, size_px)
+    difference = torch.cat([chosen.difference_px.flatten(1) for chosen in points], 1)
+    counts = torch.stack([chosen.counts for chosen in points], 1).to(rows)
+    share = (counts / counts.sum(2, keepdim=True).clamp_min(1) / len(pairs)).flatten(1)
+    ridges = [config.identity_ridge, *[config.expression_ridge] * count, *[config.pose_ridge] * count]
+    ridge = rows.new_tensor(ridges).repeat_interleave(torch.tensor(sizes, device=rows.device)).double()
+    pulled = torch.zeros_like(rows[:, 0], dtype=torch.float64)
+    if to_anchor is not None:
+        pulled[:, : sizes[0]] = config.identity_ridge * to_anchor
+    change = torch.zeros_like(rows[:, 0])
+    for _ in range(REWEIGHTED):
+        left_px = (difference - (rows @ change[..., None])[..., 0]).unflatten(1, (-1, 2)).norm(dim=2)
+        weighted = (share / (left_px + SOFT_PX)).repeat_interleave(2, 1)[..., None] * rows
+        gram = (weighted.mT @ rows).double() + torch.diag(ridge)
+        moment = (weighted.mT @ difference[..., None])[..., 0].double() + pulled
+        change = torch.linalg.solve(gram, moment).to(rows.dtype)
+    identity, rest = change.split([sizes[0], len(ridge) - sizes[0]], 1)
+    return identity, rest[:, : count * sizes[1]].unflatten(1, (count, -1))
+
+
+def _jacobian(
+    model: MorphableModel,
+    maps_px: Float[Tensor, "B K 2 3"],
+    pairs: Sequence[tuple[int, int]],
+    points: Sequence[Points],
+    size_px: float,
+) -> Float[Tensor, "B R U"]:
+    """``J``: two rows a point, pair after pair; columns of the identity, of each frame's expression, of each pose."""
+    count, shapes, expressions = maps_px.shape[1], len(model.identity_basis), len(model.expression_basis)
+    poses = shapes + count * expressions
+    moves, rows = _moves_mm(model), []
     for (i, j), chosen in zip(pairs, points, strict=True):
         corners = moves[model.triangles.long()[chosen.triangle]]
         moved = torch.einsum("bpc,bpcxu->bpxu", chosen.barycentric.to(corners), corners)
-        own, shown = (torch.einsum("bxy,bpyu->bpxu", maps_px[:, k], moved) for k in (i, j))
-        jacobian = own.new_zeros(*own.shape[:3], unknowns)
-        jacobian[..., :identities] = (shown - own)[..., :identities]
-        for frame, part in ((i, -own), (j, shown)):
-            at = identities + frame * expressions
-            jacobian[..., at : at + expressions] = part[..., identities:]
-        jacobian, difference, weights = _weighed(jacobian, chosen)
-        gram += (jacobian.mT @ (weights * jacobian)).double() / len(pairs)
-        moment += (jacobian.mT @ (weights * difference)).double()[..., 0] / len(pairs)
-    ridge = gram.new_full((unknowns,), config.expression_ridge)
-    ridge[:identities] = config.identity_ridge
-    if to_anchor is not None:
-        moment[:, :identities] += config.identity_ridge * to_anchor
-    change = torch.linalg.solve(gram + torch.diag(ridge), moment).to(maps_px.dtype)
-    return change[:, :identities], change[:, identities:].unflatten(1, (count, expressions))
+        shown = torch.einsum("bxy,bpyu->bpxu", maps_px[:, j], moved)
+        own = -chosen.slope @ torch.einsum("bxy,bpyu->bpxu", maps_px[:, i], moved)
+        motions = -chosen.slope @ _motions(chosen.own_px, size_px), _motions(chosen.place_px, size_px)
+        part = own.new_zeros(*own.shape[:3], poses + count * MOTIONS)
+        part[..., :shapes] = (shown + own)[..., :shapes]
+        for frame, moving, motion in ((i, own, motions[0]), (j, shown, motions[1])):
+            part[..., shapes + frame * expressions :][..., :expressions] = moving[..., shapes:]
+            part[..., poses + frame * MOTIONS :][..., :MOTIONS] = motion
+        rows.append(part.flatten(1, 2))
+    return torch.cat(rows, 1)
+
+
+def _motions(places_px: Float[Tensor, "B P 3"], size_px: float) -> Float[Tensor, "B P 2 6"]:
+    """How points move with a pose, in pixels a quarter of the picture's width off its middle: a shift, a scale, a turn
+    in the picture and two out of it. Depth is measured from the points' mean."""
+    depth = places_px[..., 2] - places_px[..., 2].mean(1, keepdim=True)
+    x, y = ((places_px[..., axis] - size_px / 2) / (size_px / 4) for axis in (0, 1))
+    z, one, none = depth / (size_px / 4), torch.ones_like(x), torch.zeros_like(x)
+    return torch.stack([
+        torch.stack([one, none, x, -y, z, none], 2), torch.stack([none, one, y, x, none, z], 2)
+    ], 2)  # fmt: skip
 
 
 def _moves_mm(model: MorphableModel) -> Float[Tensor, "V 3 U"]:
     """How far each vertex moves for a standard deviation of each coefficient, identity before expression."""
     expressions = model.expression_basis * model.expression_std[:, None, None]
     return torch.cat([model.identity_basis, expressions]).permute(1, 2, 0).contiguous()
-
-
-def _weighed(
-    jacobian: Float[Tensor, "B P 2 U"], points: Points
-) -> tuple[Float[Tensor, "B R U"], Float[Tensor, "B R 1"], Float[Tensor, "B R 1"]]:
-    """Rows of the least squares (R = 2 P) without what a rigid motion of the face in frame j explains, and weights."""
-    counts = points.counts.to(jacobian)
-    share = counts / counts.sum(1, keepdim=True).clamp_min(1)
-    centred = points.place_px - (share[..., None] * points.place_px).sum(1, keepdim=True)
-    size = (share * centred.square().sum(2)).sum(1).sqrt().clamp_min(1e-6)
-    x, y, z = (centred / size[:, None, None]).unbind(2)
-    one, none = torch.ones_like(x), torch.zeros_like(x)
-    modes = torch.stack([
-        torch.stack([one, none, x, -y, z, none], 2), torch.stack([none, one, y, x, none, z], 2)
-    ], 2)  # fmt: skip
-    rigid = torch.linalg.qr((modes * counts[..., None, None]).flatten(1, 2)).Q
-    rows = torch.cat([jacobian, points.difference_px[..., None]], 3) * counts[..., None, None]
-    left = rows.flatten(1, 2)
-    left = left - rigid @ (rigid.mT @ left)
-    difference = left[..., -1:]
-    length_px = difference.unflatten(1, (-1, 2)).norm(dim=2)[..., 0]
-    return left[..., :-1], difference, (share / (length_px + SOFT_PX)).repeat_interleave(2, 1)[..., None]

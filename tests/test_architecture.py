@@ -42,6 +42,7 @@ LAYERS = (
             "losses*",
             "census*",
             "consistency",
+            "flow_adjustment",
             "metrics",
         ),
         *("smoothing", "tracking"),

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from face3d.checkpoint import load_weights, save_weights
+from face3d.flow_adjustment import AdjustmentConfig
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
 from face3d.networks.parser import ParserConfig, ParserNetwork
@@ -36,6 +37,8 @@ from train.weights_files import by_stage
 CPU = torch.device("cpu")
 NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
 PICTURES = ConsistencyWeights(census=0.5, rgb=0.5, flow=0.0, semantic=0.0)
+NOTHING = ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0)
+ADJUSTED = MultiTrainConfig(batch_size=3, consistency=NOTHING, adjustment_weight=1.0, pool=4, validation_people=2)
 CONFIG = MultiTrainConfig(batch_size=3, consistency=PICTURES, pool=4, validation_people=2)
 
 
@@ -127,8 +130,7 @@ def test_losses_between_frames_reach_expressions_unless_they_are_held(inputs: In
 
 
 def test_frames_of_a_person_come_to_agree(inputs: Inputs) -> None:
-    nothing = ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0)
-    alone = replace(CONFIG, agreement_weight=1.0, landmark_weight=0.0, prior_weight=0.0, consistency=nothing)
+    alone = replace(CONFIG, agreement_weight=1.0, landmark_weight=0.0, prior_weight=0.0, consistency=NOTHING)
     task = MultiTask(alone, inputs, CPU)
     batch = batch_of(task)
     task.model.eval()  # no dropout
@@ -153,6 +155,27 @@ def test_flow_and_parser_reach_the_regressors(with_networks: Inputs) -> None:
         losses[name].backward()
         assert float(losses[name].detach()) > 0
         assert task.model.regressor.out.weight.grad is not None and task.model.regressor.out.weight.grad.abs().sum() > 0
+
+
+def test_identities_learn_to_explain_the_flow(with_networks: Inputs) -> None:
+    """The loss leads from the identity found to the one adjusted, which is that of the anchor where none is weighed."""
+    task = MultiTask(replace(ADJUSTED, adjustment=AdjustmentConfig(identity_ridge=1e6)), with_networks, CPU)
+    task.model.train()
+    batch = batch_of(task)
+    losses = task.train_step(task.model, batch, 0.0)
+    assert {"adjustment", "landmark", "shared"} < set(losses) and "census" not in losses
+    assert float(losses["adjustment"].detach()) < 1e-6  # the weights are still those of the anchor
+    with torch.no_grad():
+        for values in task.model.regressor.parameters():
+            values.mul_(1.05)
+    frames = batch["frames"].float().div(255)
+    with torch.no_grad():
+        away = (task.model(frames).identity - task.anchor(frames).identity).square().mean()
+    losses = task.train_step(task.model, batch, 0.0)
+    torch.testing.assert_close(losses["adjustment"], away, rtol=0.02, atol=1e-6)
+    losses["adjustment"].backward()
+    assert any(bool(p.grad.any()) for p in task.model.regressor.parameters() if p.grad is not None)
+    assert not any(p.requires_grad for p in task.anchor.parameters())
 
 
 def test_views_come_beside_the_people_where_there_are_photos(inputs: Inputs, with_views: Inputs) -> None:
@@ -284,6 +307,9 @@ def test_rows_of_the_ablation_differ_in_their_losses() -> None:
     assert CONFIGS["no_pairs"].agreement_weight == 0  # type: ignore[attr-defined]
     assert min(rows["all"].census, rows["all"].flow, rows["all"].semantic) > 0
     assert rows["residual"] == replace(rows["all"], residual_flow=rows["residual"].residual_flow)
+    adjusted = CONFIGS["adjusted"]
+    assert isinstance(adjusted, MultiTrainConfig) and adjusted.adjustment_weight > 0 and not adjusted.agreement_weight
+    assert rows["adjusted"] == none
     assert CONFIGS["held"] == replace(CONFIGS["residual"], name="held", hold_expression=True)  # type: ignore[call-arg]
     assert rows["residual"].residual_flow > rows["all"].residual_flow == 0
 
@@ -307,11 +333,11 @@ def test_the_ablation_trains_and_measures_every_row_once(
     options = RunOptions(tmp_path / "out", steps=7)
     for _ in range(2):
         ablation.run_ablation(train, inputs, options, ["batch_size=5"], "cpu")
-    recipes = ("no_pairs", "rgb", "census", "census_flow", "census_semantic", "all", "residual", "held")
+    recipes = ("no_pairs", "rgb", "census", "census_flow", "census_semantic", "all", "residual", "held", "adjusted")
     assert trained == [("multi", recipe, 5, 7) for recipe in recipes]
     assert measured == [inputs.weights[0], *(tmp_path / "out" / r / "weights.safetensors" for r in recipes)]
     table = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == list(range(1, 11))
     with pytest.raises(ValueError, match="--steps or --minutes"):
         ablation.run_ablation(train, inputs, RunOptions(tmp_path), [], "cpu")
     with pytest.raises(ValueError, match="starts from stage single"):

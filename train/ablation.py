@@ -2,11 +2,12 @@
 
 The rows of Liu et al., "Unsupervised 3D face reconstruction with pose guidance" (ACCV 2020), table 1: the single-frame
 weights as they are, then stage `multi` from them with more and more of its losses. Rows the paper does not have: "step
-2, as long", trained as they are without any loss between frames (what more training alone brings), and the last two, in
-which the flow that no rigid motion explains counts beside all of the paper's losses. Shapes are measured by `python
--m eval clips-shape`, on generated clips of unseen people. Rows that are measured are kept: a run that was stopped goes
-on with the next. Where weights of stage `single` without pose guidance are given (too), so are the rows "pose
-regressed", single- and multi-frame: the paper's "without PGN".
+2, as long", trained as they are without any loss between frames (what more training alone brings); two in which the
+flow that no rigid motion explains counts beside all of the paper's losses; and one that learns shapes adjusted to the
+flow, without losses on pictures. Shapes are measured by `python -m eval clips-shape`, on generated clips of unseen
+people. Rows that are measured are kept: a run that was stopped goes on with the next. Where weights of stage `single`
+without pose guidance are given (too), so are the rows "pose regressed", single- and multi-frame: the paper's "without
+PGN".
 """
 
 import json
@@ -46,6 +47,7 @@ ROWS = (
     Row("all", "all", "all"),
     Row("all, residual flow", "residual", "residual"),
     Row("the same, expressions held", "held", "held"),
+    Row("shapes adjusted to the flow", "adjusted", "adjusted"),
 )
 UNGUIDED_ROWS = (
     Row("pose regressed, step 2 only", "pose_regressed_step_2", None),

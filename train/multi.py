@@ -92,7 +92,7 @@ CONFIGS: dict[str, TrainConfig] = {
     "census_semantic": _only("census_semantic", census=1.0, semantic=ALL.consistency.semantic),
     "residual": _RESIDUAL,
     "held": replace(_RESIDUAL, name="held", hold_expression=True),
-    "adjusted": replace(_only("adjusted"), adjustment_weight=1.0),
+    "adjusted": replace(_only("adjusted"), agreement_weight=0.0, adjustment_weight=30.0),
 }
 
 
@@ -185,7 +185,8 @@ class MultiTask:
 
     def _to_adjust(self, found: PersonEstimate, change: Adjustment) -> Tensor:
         """Mean squared distance (B,) of the identity, in standard deviations, to the one adjusted."""
-        return change.identity.add(found.identity.detach()).sub(found.identity).square().mean(1)
+        target = (found.identity + change.identity).detach()
+        return (found.identity - target).square().mean(1)
 
     def _swap(self, frames: Tensor, found: PersonEstimate) -> SwappedPairs:
         return swap_all(frames, found.vertices_px, self.model.model.triangles, self.counted)
