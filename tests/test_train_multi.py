@@ -164,7 +164,7 @@ def test_identities_learn_to_explain_the_flow(with_networks: Inputs) -> None:
     batch = batch_of(task)
     losses = task.train_step(task.model, batch, 0.0)
     assert {"adjustment", "landmark", "shared"} < set(losses) and "census" not in losses
-    assert float(losses["adjustment"].detach()) < 1e-6  # the weights are still those of the anchor
+    assert float(losses["adjustment"].detach()) < 1e-4  # the weights are still those of the anchor
     with torch.no_grad():
         for values in task.model.regressor.parameters():
             values.mul_(1.05)
