@@ -48,7 +48,7 @@ class AdjustmentConfig:
     Pixels are the frames'."""
 
     identity_ridge: float = 0.01
-    expression_ridge: float = 0.1
+    expression_ridge: float = 1.0
     pose_ridge: float = 0.003  # a squared pixel of motion, a quarter of the picture's width off its middle
     points: int = 256  # of each ordered pair of frames
 
@@ -66,8 +66,8 @@ class Points(NamedTuple):
 
     triangle: Int[Tensor, "B P"]
     barycentric: Float[Tensor, "B P 3"]
-    own_px: Float[Tensor, "B P 3"]  # in frame i, and the depth there
-    place_px: Float[Tensor, "B P 3"]  # in frame j, and the depth there
+    own_px: Float[Tensor, "B P 3"]  # in frame i, and its depth there, from the mesh's mean
+    place_px: Float[Tensor, "B P 3"]  # in frame j, and its depth there
     slope: Float[Tensor, "B P 2 2"]  # S: of the place in j along the surface in i
     difference_px: Float[Tensor, "B P 2"]  # where the flow sees it in frame j, less where the mesh has it
     counts: Bool[Tensor, "B P"]
@@ -155,12 +155,18 @@ def chosen_points(
     return Points(
         triangle,
         taken(fragments.barycentric.flatten(1, 2)),
-        torch.where(counts[..., None], taken(own_px.flatten(1, 2)), 0.0),
-        place,
+        torch.where(counts[..., None], taken(own_px.flatten(1, 2)), 0.0) - _middle(view_i),
+        place - _middle(view_j),
         _slope(view_i.vertices_px, view_j.vertices_px, triangles.long()[triangle]),
         matched[..., :2] - place[..., :2],
         counts,
     )
+
+
+def _middle(view: View) -> Float[Tensor, "B 1 3"]:
+    """The mesh's mean depth, as what is taken off a point."""
+    depth = view.vertices_px[..., 2:].mean(1, keepdim=True)
+    return torch.cat([torch.zeros_like(depth), torch.zeros_like(depth), depth], 2)
 
 
 def _slope(
@@ -242,10 +248,9 @@ def _jacobian(
 
 def _motions(places_px: Float[Tensor, "B P 3"], size_px: float) -> Float[Tensor, "B P 2 6"]:
     """How points move with a pose, in pixels a quarter of the picture's width off its middle: a shift, a scale, a turn
-    in the picture and two out of it. Depth is measured from the points' mean."""
-    depth = places_px[..., 2] - places_px[..., 2].mean(1, keepdim=True)
+    in the picture and two out of it."""
     x, y = ((places_px[..., axis] - size_px / 2) / (size_px / 4) for axis in (0, 1))
-    z, one, none = depth / (size_px / 4), torch.ones_like(x), torch.zeros_like(x)
+    z, one, none = places_px[..., 2] / (size_px / 4), torch.ones_like(x), torch.zeros_like(x)
     return torch.stack([
         torch.stack([one, none, x, -y, z, none], 2), torch.stack([none, one, y, x, none, z], 2)
     ], 2)  # fmt: skip

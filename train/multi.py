@@ -92,7 +92,17 @@ CONFIGS: dict[str, TrainConfig] = {
     "census_semantic": _only("census_semantic", census=1.0, semantic=ALL.consistency.semantic),
     "residual": _RESIDUAL,
     "held": replace(_RESIDUAL, name="held", hold_expression=True),
-    "adjusted": replace(_only("adjusted"), agreement_weight=0.0, adjustment_weight=30.0),
+    "adjusted": replace(
+        _only("adjusted"),
+        frames=4,
+        batch_size=4,
+        least_yaw_gap_deg=20.0,
+        landmark_weight=0.5,
+        prior_weight=1e-4,
+        agreement_weight=0.0,
+        adjustment_weight=30.0,
+        views_weight=2.0,
+    ),
 }
 
 
