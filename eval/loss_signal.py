@@ -5,7 +5,8 @@ poses that face3d finds, and with one of four identities: the true one, the one 
 the truth, and that of the mean face. A loss from which identity can be learned is lower for the true one than for the
 mean face, and lower half the way than where it starts. Of each comparison: the share of the clips where it is so, and
 Student's t of the difference over the clips (mean over its standard error: below -2 it is hardly chance), negative
-where the loss is right.
+where the loss is right. "adjustment" is no loss but the step that `face3d.flow_adjustment` takes from the identity
+found, by the flow between all frames: errors of the neutral face before and after it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,16 +17,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eval.clip_scores import per_vertex_mm
 from eval.clips import Clip, GeneratedClips
+from eval.now_region import LANDMARKS, face_region
 from face3d.camera import project
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
 from face3d.crops import crop_around, network_crops
+from face3d.flow_adjustment import adjust_to_flow
 from face3d.losses import flow_consistency, semantic_consistency, without_rigid_motion
 from face3d.losses_flow import census_loss, rgb_loss
 from face3d.reconstruct import FaceEstimate, FaceNetworks
+from face3d.types import ScaledOrthography
 
 LEAST_YAW_GAP_DEG = 10.0
 MOST_PAIRS = 8  # of a clip
+ADJUSTMENT = "adjustment"
 COMPARISONS = {"true_below_mean_face": ("true", "mean_face"), "half_way_below_found": ("half_way", "found")}
 Network = Callable[[Tensor], Tensor]
 
@@ -53,8 +59,12 @@ def score_signal(
             values.append(_losses_of_identities(clip, pairs, networks, counted, frozen))
     if len(values) < 2:
         raise ValueError(f"{len(values)} of {clips.count} clips turn by {LEAST_YAW_GAP_DEG} degrees: take more clips")
-    names = list(values[0]["true"])
+    names = [name for name in values[0]["true"] if name != ADJUSTMENT]
     summary = {name: {key: _compared(values, name, *both) for key, both in COMPARISONS.items()} for name in names}
+    means = {
+        f"{which}_mm": float(np.mean([each[which][ADJUSTMENT] for each in values])) for which in ("found", "after")
+    }
+    summary[ADJUSTMENT] = {"after_below_found": {**_compared(values, ADJUSTMENT, "after", "found"), **means}}
     return {"benchmark": "signal of the losses", "clips": len(values), "summary": summary}
 
 
@@ -85,18 +95,32 @@ def _losses_of_identities(
     identities = {"true": true, "found": found, "half_way": (true + found) / 2, "mean_face": torch.zeros_like(found)}
     losses = {}
     for name, identity in identities.items():
-        placed = _placed(identity, estimate, networks)
-        swapped = swap_all(crops[None], placed[None], networks.model.triangles, counted, pairs)
+        vertices_px, _ = _placed(identity, estimate, networks)
+        swapped = swap_all(crops[None], vertices_px[None], networks.model.triangles, counted, pairs)
         losses[name] = _losses(swapped, frozen)
+    vertices_px, pose = _placed(found, estimate, networks)
+    change = adjust_to_flow(crops[None], vertices_px[None], pose, networks.model, frozen.flow, counted)
+    losses["after"] = {}
+    for name, identity in (("found", found), ("after", found + change.identity[0])):
+        losses[name][ADJUSTMENT] = _error_mm(identity, clip, networks)
     return losses
 
 
-def _placed(identity: Float[Tensor, " K"], estimate: FaceEstimate, networks: FaceNetworks) -> Float[Tensor, "T V 3"]:
-    """The frames' meshes with another identity, each in the pose that follows for it."""
+def _error_mm(identity: Float[Tensor, " K"], clip: Clip, networks: FaceNetworks) -> float:
+    """Of the neutral face, as `eval.clip_scores` has it."""
+    mesh, neutral = networks.model.vertices(identity[None], None)[0], clip.truth.neutral
+    face = face_region(neutral.landmarks[list(LANDMARKS)]).inside(neutral.vertices)
+    return per_vertex_mm(mesh.cpu().numpy(), neutral.vertices, face)
+
+
+def _placed(
+    identity: Float[Tensor, " K"], estimate: FaceEstimate, networks: FaceNetworks
+) -> tuple[Float[Tensor, "T V 3"], ScaledOrthography]:
+    """The frames' meshes with another identity, each in the pose that follows for it, and the poses."""
     vertices_mm = networks.model.vertices(identity.expand(len(estimate.expression), -1), estimate.expression)
     deviation_px = (1 / estimate.landmarks_confidence - 1) * (networks.crop_size / 128)
     pose = networks.pose(networks.model.landmarks_of(vertices_mm), estimate.landmarks_px, deviation_px)
-    return project(vertices_mm, pose)
+    return project(vertices_mm, pose), pose
 
 
 def _losses(pairs: SwappedPairs, frozen: FrozenNetworks) -> dict[str, float]:

@@ -61,10 +61,14 @@ def test_in_exact_poses_pictures_tell_who_it_is(frozen: FrozenNetworks) -> None:
     networks = Oracle.load(asset_path("reconstruct.safetensors"), model)
     networks.clips, networks.asked = GeneratedClips(model, people=3, frames=4), 0
     result = score_signal(networks.clips, networks, frozen)
-    assert result["clips"] == 3 and list(result["summary"]) == ["rgb", "census", "semantic", "flow", "residual_flow"]
+    assert result["clips"] == 3 and list(result["summary"]) == [
+        *("rgb", "census", "semantic", "flow", "residual_flow", "adjustment")
+    ]
     for loss in ("census", "flow", "residual_flow"):
         for comparison in result["summary"][loss].values():
             assert comparison["share_of_clips"] == 1 and comparison["t"] < -1, (loss, comparison)
+    adjusted = result["summary"]["adjustment"]["after_below_found"]
+    assert adjusted["share_of_clips"] > 0.6 and adjusted["after_mm"] < 0.9 * adjusted["found_mm"]
     blind = result["summary"]["semantic"]["true_below_mean_face"]  # a parser that sees nothing
     assert blind["share_of_clips"] == 0 and abs(blind["t"]) < 1e-6
 
