@@ -118,7 +118,9 @@ class MultiTask:
             self.model.hold_expression = config.hold_expression
         elif config.hold_expression:
             raise ValueError("weights without pose guidance cannot hold expressions: --set hold_expression=false")
-        self.anchor = copy.deepcopy(self.model).to(device).eval().requires_grad_(False)
+        self.anchor: nn.Module | None = None  # the networks at the start
+        if config.adjustment_weight:
+            self.anchor = copy.deepcopy(self.model).to(device).eval().requires_grad_(False)
         self.crop_size = self.model.crop_size
         self.counted = counted_triangles(self.model.model).to(device)
         self.flow, self.parser = _frozen(config, weights, device)
@@ -182,7 +184,7 @@ class MultiTask:
             pairs = self._swap(frames, found)
             losses = consistency_losses(pairs, config.consistency, self.flow, self.parser)
             told["shared"] = pairs.mask.float().mean()
-        if config.adjustment_weight and self.flow is not None:
+        if self.anchor is not None and self.flow is not None:
             model, at = self.model.model, found.vertices_px.detach()
             with torch.no_grad():
                 to_anchor = self.anchor(frames).identity - found.identity
