@@ -39,5 +39,17 @@ def transform_pose(pose: ScaledOrthography, T_b_from_a: Float[Tensor, "B 3 3"]) 
     return ScaledOrthography(turn @ pose.rotation, factor * pose.scale, translation_px)
 
 
+def small_motions(points_px: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 2 6"]:
+    """How points (x, y, depth) move in the picture with a small rigid motion and change of size, for a unit of each of
+    ``t_x, t_y, s, r, a, b``: a shift, a change of scale, a turn in the picture and two out of it,
+
+        u = t_x + s x - r y + a z,    v = t_y + s y + r x + b z
+    """
+    x, y, z = points_px.unbind(-1)
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    rows = (torch.stack([one, none, x, -y, z, none], -1), torch.stack([none, one, y, x, none, z], -1))
+    return torch.stack(rows, -2)
+
+
 def _offset_px(pose: ScaledOrthography) -> Float[Tensor, "B 1 3"]:
     return torch.nn.functional.pad(pose.translation_px, (0, 1))[:, None]

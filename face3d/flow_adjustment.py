@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from face3d.camera import small_motions
 from face3d.image import sample_bilinear
 from face3d.morphable import MorphableModel
 from face3d.render import interpolate
@@ -38,7 +39,7 @@ WHOLE = 0.999  # of the mask, where the flow leads
 LEAST_AREA_PX2 = 1e-4  # twice that of a triangle, below which it is seen edge-on
 STEEPEST = 5.0  # where the surface is more aslant, its slope is not trusted
 REWEIGHTED = 2  # times that the least squares are solved
-MOTIONS = 6  # of a pose: a shift, a scale, turns about three axes
+MOTIONS = 6  # of a pose: those of `face3d.camera.small_motions`
 
 
 @dataclass(frozen=True)
@@ -247,13 +248,9 @@ def _jacobian(
 
 
 def _motions(places_px: Float[Tensor, "B P 3"], size_px: float) -> Float[Tensor, "B P 2 6"]:
-    """How points move with a pose, in pixels a quarter of the picture's width off its middle: a shift, a scale, a turn
-    in the picture and two out of it."""
-    x, y = ((places_px[..., axis] - size_px / 2) / (size_px / 4) for axis in (0, 1))
-    z, one, none = places_px[..., 2] / (size_px / 4), torch.ones_like(x), torch.zeros_like(x)
-    return torch.stack([
-        torch.stack([one, none, x, -y, z, none], 2), torch.stack([none, one, y, x, none, z], 2)
-    ], 2)  # fmt: skip
+    """How points move with a pose, in pixels a quarter of the picture's width off its middle."""
+    middle_px = places_px.new_tensor([size_px / 2, size_px / 2, 0.0])
+    return small_motions((places_px - middle_px) / (size_px / 4))
 
 
 def _moves_mm(model: MorphableModel) -> Float[Tensor, "V 3 U"]:

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from face3d.camera import small_motions
+
 
 def weighted_mean(values: Float[Tensor, "B N"], weights: Float[Tensor, "B N"]) -> Float[Tensor, " B"]:
     """Mean of values with weights; zero where all weights are zero."""
@@ -63,11 +65,9 @@ def without_rigid_motion(
     depth_px: Float[Tensor, "B H W"],
     mask: Float[Tensor, "B H W"] | Bool[Tensor, "B H W"],
 ) -> Float[Tensor, "B 2 H W"]:
-    """The flow with what a small rigid motion of the surface explains taken out: least squares over the mask of
+    """The flow with what a small rigid motion of the surface explains taken out: least squares over the mask, of the
+    motions of `face3d.camera.small_motions` at pixels (x, y) with depth z.
 
-        u = t_x + s x - r y + a z,    v = t_y + s y + r x + b z
-
-    of pixels (x, y) with depth z: a shift, a change of scale, and turns about the three axes under scaled orthography.
     All of it where nothing is in the mask. Where a frame is redrawn with a face in a pose that is a little wrong, most
     of the flow between the two is this; what is left tells of the shape. Zero outside the mask.
     """
@@ -78,16 +78,12 @@ def without_rigid_motion(
     places = torch.stack([columns.expand_as(depth).double(), rows.expand_as(depth).double(), depth], 1)
     places = places - ((places * weights[:, None]).sum((2, 3)) / count[:, None])[..., None, None]
     size = ((places.square().sum(1) * weights).sum((1, 2)) / count).sqrt().clamp_min(1e-6)
-    x, y, z = (places / size[:, None, None, None]).unbind(1)
-    one, none = torch.ones_like(x), torch.zeros_like(x)
-    modes = torch.stack([
-        torch.stack([one, none, x, -y, z, none], 1), torch.stack([none, one, y, x, none, z], 1)
-    ], 2)  # fmt: skip
-    weighted = modes * weights[:, None, None]
-    gram = torch.einsum("bmchw,bnchw->bmn", weighted, modes) / count[:, None, None]
-    moment = torch.einsum("bmchw,bchw->bm", weighted, flow_px.double()) / count[:, None]
+    modes = small_motions((places / size[:, None, None, None]).permute(0, 2, 3, 1))
+    weighted = modes * weights[..., None, None]
+    gram = torch.einsum("bhwcm,bhwcn->bmn", weighted, modes) / count[:, None, None]
+    moment = torch.einsum("bhwcm,bchw->bm", weighted, flow_px.double()) / count[:, None]
     rigid = torch.linalg.solve(gram + 1e-8 * torch.eye(6).to(gram), moment)  # flat depth: its turns are none
-    left = flow_px.double() - torch.einsum("bm,bmchw->bchw", rigid, modes)
+    left = flow_px.double() - torch.einsum("bm,bhwcm->bchw", rigid, modes)
     return (left * weights[:, None]).to(flow_px.dtype)
 
 

@@ -13,7 +13,7 @@ regressed, and its regressor learns too.
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ class MultiTask:
         config = self.config
         losses: dict[str, Tensor] = {}
         told: dict[str, Tensor] = {}
-        if any(as_dict(config.consistency).values()):
+        if any(astuple(config.consistency)):
             pairs = self._swap(frames, found)
             losses = consistency_losses(pairs, config.consistency, self.flow, self.parser)
             told["shared"] = pairs.mask.float().mean()
