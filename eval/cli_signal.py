@@ -19,7 +19,7 @@ def signal(
     from eval.clips import GeneratedClips
     from eval.loss_signal import FrozenNetworks, score_signal
     from face3d.checkpoint import asset_path
-    from face3d.optical_flow import load_flow_network
+    from face3d.optical_flow import forward_flow, load_flow_network
     from face3d.parse import FaceParser
     from face3d.reconstruct import FaceNetworks
 
@@ -28,7 +28,7 @@ def signal(
     if not isinstance(networks, FaceNetworks):
         raise typer.BadParameter("give weights with pose guidance", param_hint="--weights")
     flow = load_flow_network(asset_path("flow.safetensors")).to(reconstructor.device)
-    frozen = FrozenNetworks(lambda frames: flow(frames).forward_px, FaceParser(None, reconstructor.device))
+    frozen = FrozenNetworks(forward_flow(flow), FaceParser(None, reconstructor.device))
     result = score_signal(GeneratedClips(reconstructor.model, people), networks, frozen, tables.progress)
     for loss, comparisons in result["summary"].items():
         figures = {f"{key}/{name}": value for key, figure in comparisons.items() for name, value in figure.items()}

@@ -117,8 +117,8 @@ def _times() -> tuple[Any, ...]:
 
 
 def _told(refinement: Refinement) -> str:
-    before, after = refinement.census_before, refinement.census_after
-    figures = "" if before is None or after is None else f" (census {before:.3f} -> {after:.3f})"
+    before, after = refinement.flow_before_px, refinement.flow_after_px
+    figures = "" if before is None or after is None else f" (flow {before:.2f} -> {after:.2f} px)"
     return f"{'refined' if refinement.kept else 'not refined'}: {refinement.reason}{figures}"
 
 

@@ -66,10 +66,11 @@ class Refinement:
     """Why, in words."""
     frames: tuple[int, ...] = ()
     """The keyframes that were compared."""
-    census_before: float | None = None
-    """Census loss between held-out keyframes, on the skin that is compared both before and after; None where nothing
-    was tried."""
-    census_after: float | None = None
+    flow_before_px: float | None = None
+    """Flow between held-out keyframes, in pixels of their crops, that their expressions and poses leave unexplained;
+    None where nothing was tried."""
+    flow_after_px: float | None = None
+    """The same with the refined identity."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

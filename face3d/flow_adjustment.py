@@ -55,11 +55,11 @@ class AdjustmentConfig:
 
 
 class Adjustment(NamedTuple):
-    """To be added to what was found, in standard deviations; and the share of the pictures that was compared."""
+    """To be added to what was found, in standard deviations."""
 
     identity: Float[Tensor, "B I"]
     expression: Float[Tensor, "B K E"]
-    shared: Float[Tensor, " B"]
+    motion: Float[Tensor, "B K 6"]  # of the poses, as in `face3d.camera.small_motions`
 
 
 class Points(NamedTuple):
@@ -74,7 +74,27 @@ class Points(NamedTuple):
     counts: Bool[Tensor, "B P"]
 
 
-@torch.no_grad()
+class Comparison(NamedTuple):
+    """What the flow tells of the shapes of B people, two rows a point, as many points an ordered pair of frames:
+    ``jacobian @ d`` is what a change ``d`` explains of ``difference_px``."""
+
+    jacobian: Float[Tensor, "B N R U"]  # columns of the identity, of each frame's expression, of each pose
+    difference_px: Float[Tensor, "B N R"]
+    counts: Bool[Tensor, "B N P"]
+    shared: Float[Tensor, " B"]  # share of the pictures that was compared
+    identities: int
+    frames: int
+
+    def of_pairs(self, chosen: Sequence[int]) -> "Comparison":
+        """The same of some of the pairs, in the order of `face3d.texture_swap.ordered_pairs`."""
+        at = torch.as_tensor(chosen, device=self.counts.device)
+        return self._replace(
+            jacobian=self.jacobian.index_select(1, at),
+            difference_px=self.difference_px.index_select(1, at),
+            counts=self.counts.index_select(1, at),
+        )
+
+
 def adjust_to_flow(
     frames: Float[Tensor, "B K 3 H W"],
     vertices_px: Float[Tensor, "B K V 3"],
@@ -87,6 +107,23 @@ def adjust_to_flow(
 ) -> Adjustment:
     """What brings the shapes of B people in K frames nearer to the flow between their frames; zero where none is seen.
 
+    `compare_frames`, and `solve`; arguments and errors are theirs.
+    """
+    return solve(compare_frames(frames, vertices_px, pose, model, flow, counted, config.points), config, to_anchor)
+
+
+@torch.no_grad()
+def compare_frames(
+    frames: Float[Tensor, "B K 3 H W"],
+    vertices_px: Float[Tensor, "B K V 3"],
+    pose: ScaledOrthography,
+    model: MorphableModel,
+    flow: Flow,
+    counted: Bool[Tensor, " F"] | None = None,
+    points: int = AdjustmentConfig.points,
+) -> Comparison:
+    """The flow between each frame and itself redrawn with the skin of each other, at some points of the surface.
+
     Args:
         frames: pictures in [0, 1].
         vertices_px: the meshes, of an identity that a person's frames share, in the frames' pixels and depth.
@@ -94,9 +131,7 @@ def adjust_to_flow(
         model: of the meshes.
         flow: of pictures of the frames' size.
         counted: the triangles that are compared; all where None (`face3d.consistency.counted_triangles`).
-        config: how stiff the shapes are.
-        to_anchor: ``a``, from the identity of the meshes to one that holds where the flow says nothing, in standard
-            deviations; zero where None. What is adjusted again and again needs one, or it ends where no ridge holds.
+        points: of each ordered pair.
 
     Raises:
         ValueError: less than two frames a person, or another number of poses than frames.
@@ -116,13 +151,13 @@ def adjust_to_flow(
         shown.append(torch.stack([frames[:, i], redrawn], 1))
         masks.append(swapped.mask)
     flows_px = flow(torch.cat(shown)).chunk(len(pairs))
-    points = [
-        chosen_points(views[i], views[j], model.triangles, mask, flow_px, config.points)
+    found = [
+        chosen_points(views[i], views[j], model.triangles, mask, flow_px, points)
         for (i, j), mask, flow_px in zip(pairs, masks, flows_px, strict=True)
     ]
     maps_px = (pose.scale[:, None, None] * pose.rotation[:, :2]).unflatten(0, (people, count))
-    identity, expression = solve(model, maps_px, pairs, points, float(size_hw[1]), config, to_anchor)
-    return Adjustment(identity, expression, torch.stack(masks).float().mean((0, 2, 3)))
+    shared = torch.stack(masks).float().mean((0, 2, 3))
+    return compared(model, maps_px, found, float(size_hw[1]), shared)
 
 
 def chosen_points(
@@ -188,51 +223,78 @@ def _slope(
     return (other @ turned / area).clamp(-STEEPEST, STEEPEST)
 
 
-def solve(
+def compared(
     model: MorphableModel,
     maps_px: Float[Tensor, "B K 2 3"],
-    pairs: Sequence[tuple[int, int]],
     points: Sequence[Points],
     size_px: float,
-    config: AdjustmentConfig,
-    to_anchor: Float[Tensor, "B I"] | None = None,
-) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B K E"]]:
-    """The changes of identity and expressions that explain the differences best; `maps_px` take millimetres of the
-    model to pixels of each frame, which is `size_px` wide."""
-    count = maps_px.shape[1]
-    sizes = [len(model.identity_basis), *[len(model.expression_basis)] * count, *[MOTIONS] * count]
-    rows = _jacobian(model, maps_px, pairs, points, size_px)
-    difference = torch.cat([chosen.difference_px.flatten(1) for chosen in points], 1)
-    counts = torch.stack([chosen.counts for chosen in points], 1).to(rows)
-    share = (counts / counts.sum(2, keepdim=True).clamp_min(1) / len(pairs)).flatten(1)
-    ridges = [config.identity_ridge, *[config.expression_ridge] * count, *[config.pose_ridge] * count]
-    ridge = rows.new_tensor(ridges).repeat_interleave(torch.tensor(sizes, device=rows.device)).double()
+    shared: Float[Tensor, " B"],
+) -> Comparison:
+    """Points of each ordered pair, and how they move with the shapes; `maps_px` take millimetres of the model to pixels
+    of each frame, which is `size_px` wide."""
+    difference = torch.stack([chosen.difference_px.flatten(1) for chosen in points], 1)
+    counts = torch.stack([chosen.counts for chosen in points], 1)
+    rows = _jacobian(model, maps_px, points, size_px)
+    return Comparison(rows, difference, counts, shared, len(model.identity_basis), maps_px.shape[1])
+
+
+@torch.no_grad()
+def solve(
+    comparison: Comparison, config: AdjustmentConfig = AdjustmentConfig(), to_anchor: Float[Tensor, "B I"] | None = None
+) -> Adjustment:
+    """The change that explains the differences best.
+
+    Args:
+        comparison: the differences.
+        config: how stiff the shapes are.
+        to_anchor: ``a``, from the identity of the meshes to one that holds where the flow says nothing, in standard
+            deviations; zero where None. What is adjusted again and again needs one, or it ends where no ridge holds.
+    """
+    identities, count = comparison.identities, comparison.frames
+    rows, difference = comparison.jacobian.flatten(1, 2), comparison.difference_px.flatten(1)
+    expressions = (rows.shape[2] - identities) // count - MOTIONS
+    sizes = [identities, count * expressions, count * MOTIONS]
+    ridges = rows.new_tensor([config.identity_ridge, config.expression_ridge, config.pose_ridge])
+    ridge = ridges.double().repeat_interleave(torch.tensor(sizes, device=rows.device))
     pulled = torch.zeros_like(rows[:, 0], dtype=torch.float64)
     if to_anchor is not None:
-        pulled[:, : sizes[0]] = config.identity_ridge * to_anchor
-    change = torch.zeros_like(rows[:, 0])
+        pulled[:, :identities] = config.identity_ridge * to_anchor
+    change, share = torch.zeros_like(rows[:, 0]), _share(comparison)
     for _ in range(REWEIGHTED):
-        left_px = (difference - (rows @ change[..., None])[..., 0]).unflatten(1, (-1, 2)).norm(dim=2)
-        weighted = (share / (left_px + SOFT_PX)).repeat_interleave(2, 1)[..., None] * rows
+        weights = share / (_lengths_px(comparison, change) + SOFT_PX)
+        weighted = weights.repeat_interleave(2, 1)[..., None] * rows
         gram = (weighted.mT @ rows).double() + torch.diag(ridge)
         moment = (weighted.mT @ difference[..., None])[..., 0].double() + pulled
         change = torch.linalg.solve(gram, moment).to(rows.dtype)
-    identity, rest = change.split([sizes[0], len(ridge) - sizes[0]], 1)
-    return identity, rest[:, : count * sizes[1]].unflatten(1, (count, -1))
+    identity, expression, motion = change.split(sizes, 1)
+    return Adjustment(identity, expression.unflatten(1, (count, -1)), motion.unflatten(1, (count, -1)))
+
+
+@torch.no_grad()
+def unexplained_px(comparison: Comparison, change: Adjustment) -> Float[Tensor, " B"]:
+    """Mean length of the differences that a change leaves, over pairs; zero where nothing is compared."""
+    return (_share(comparison) * _lengths_px(comparison, torch.cat([part.flatten(1) for part in change], 1))).sum(1)
+
+
+def _share(comparison: Comparison) -> Float[Tensor, "B Q"]:
+    """Weights of the points: pairs count the same, and so do the points of one."""
+    counts = comparison.counts.to(comparison.difference_px)
+    return (counts / counts.sum(2, keepdim=True).clamp_min(1) / counts.shape[1]).flatten(1)
+
+
+def _lengths_px(comparison: Comparison, change: Float[Tensor, "B U"]) -> Float[Tensor, "B Q"]:
+    left = comparison.difference_px.flatten(1) - (comparison.jacobian.flatten(1, 2) @ change[..., None])[..., 0]
+    return left.unflatten(1, (-1, 2)).norm(dim=2)
 
 
 def _jacobian(
-    model: MorphableModel,
-    maps_px: Float[Tensor, "B K 2 3"],
-    pairs: Sequence[tuple[int, int]],
-    points: Sequence[Points],
-    size_px: float,
-) -> Float[Tensor, "B R U"]:
-    """``J``: two rows a point, pair after pair; columns of the identity, of each frame's expression, of each pose."""
+    model: MorphableModel, maps_px: Float[Tensor, "B K 2 3"], points: Sequence[Points], size_px: float
+) -> Float[Tensor, "B N R U"]:
+    """``J``: two rows a point; columns of the identity, of each frame's expression, of each pose."""
     count, shapes, expressions = maps_px.shape[1], len(model.identity_basis), len(model.expression_basis)
     poses = shapes + count * expressions
     moves, rows = _moves_mm(model), []
-    for (i, j), chosen in zip(pairs, points, strict=True):
+    for (i, j), chosen in zip(ordered_pairs(count), points, strict=True):
         corners = moves[model.triangles.long()[chosen.triangle]]
         moved = torch.einsum("bpc,bpcxu->bpxu", chosen.barycentric.to(corners), corners)
         shown = torch.einsum("bxy,bpyu->bpxu", maps_px[:, j], moved)
@@ -244,7 +306,7 @@ def _jacobian(
             part[..., shapes + frame * expressions :][..., :expressions] = moving[..., shapes:]
             part[..., poses + frame * MOTIONS :][..., :MOTIONS] = motion
         rows.append(part.flatten(1, 2))
-    return torch.cat(rows, 1)
+    return torch.stack(rows, 1)
 
 
 def _motions(places_px: Float[Tensor, "B P 3"], size_px: float) -> Float[Tensor, "B P 2 6"]:

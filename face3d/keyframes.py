@@ -19,7 +19,7 @@ from face3d.pose import landmark_precision, pose_from_landmarks
 MOST = 6
 """Keyframes of a track."""
 
-CROP_PX = 128
+CROP_PX = 224
 CROP_FACTOR = 1.5
 """Side of the crop over that of the landmarks' box: the forehead is in it."""
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from face3d.checkpoint import asset_path, load_weights
+from face3d.flow_adjustment import Flow
 from face3d.flow_refinement import refined_flow
 from face3d.io import ImageLike, read_image
 from face3d.networks.flow import FlowConfig, FlowNetwork
@@ -143,6 +144,19 @@ def load_flow_network(weights: str | os.PathLike[str]) -> FlowNetwork:
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} does not describe the flow network that it holds: train or fetch it again") from error
     return network
+
+
+def forward_flow(network: FlowNetwork, at_once: int | None = None) -> Flow:
+    """A network of two frames as what gives the flow of pairs (N,2,3,H,W), so many at once; all where None.
+
+    ValueError for a network of three frames."""
+    if network.config.frames != 2:
+        raise ValueError(f"got a flow network of {network.config.frames} frames: pairs need one of two")
+
+    def flow(pairs: Float[Tensor, "N 2 3 H W"]) -> Float[Tensor, "N 2 H W"]:
+        return torch.cat([network(some).forward_px for some in pairs.split(at_once or len(pairs))])
+
+    return flow
 
 
 def flow_config(values: Mapping[str, Any]) -> FlowConfig:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from face3d import overlay
+from face3d.checkpoint import asset_path
 from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.export import format_of
 from face3d.face_track import FaceTrack as FaceTrack
@@ -22,8 +23,9 @@ from face3d.face_track import Portrait, Refinement, Sighting, about_model, build
 from face3d.io import replace_files
 from face3d.keyframes import KeyframePool
 from face3d.morphable import MorphableModel
+from face3d.optical_flow import EMBEDDED, forward_flow, load_flow_network
 from face3d.pipeline import CHUNK, SMALLEST_PHOTO_PX, Reconstructor, default_reconstructor
-from face3d.refine import STEPS, refine_sightings
+from face3d.refine import refine_sightings
 from face3d.region import cut_region
 from face3d.tracking import PictureSummary, Tracker, TrackingOptions, picture_change, summarise
 from face3d.video_io import FrameSource, VideoLike, VideoWriter
@@ -32,10 +34,13 @@ Progress = Callable[[int], None]
 """Called after every frame with the number of frames done."""
 
 Refining = Callable[[int, int], None]
-"""Called with the steps of refinement that are done, and the steps of all tracks together."""
+"""Called with the number of tracks that are refined, and that of all."""
 
 OVERLAY_SIDE_PX = 1920
 """Larger frames are shrunk in overlay videos."""
+
+FLOW_PAIRS = 6
+"""Pairs of keyframes whose flow is computed at once."""
 
 _OFF_CENTRE = 0.1  # of the crop's side: a face that lies farther off, or has another size, is cropped again
 _BETTER = 1.02  # times the confidence of a portrait that replaces another
@@ -116,7 +121,7 @@ def reconstruct_video(
     smooth: bool = True,
     options: TrackingOptions | None = None,
     progress: Progress | None = None,
-    refine: bool | int = False,
+    refine: bool = False,
     refining: Refining | None = None,
 ) -> VideoReconstruction:
     """The faces of a video: tracks with one identity each, expression and pose in every frame.
@@ -128,24 +133,21 @@ def reconstruct_video(
         smooth: take the jitter out of expression, pose and landmarks (`face3d.smoothing`).
         options: how faces are followed; None takes the defaults.
         progress: called after each frame with the number of frames done.
-        refine: improve each track on its own pictures (`face3d.refine`) by so many steps; True takes the usual number.
-        refining: called after each of these steps.
+        refine: improve each track on its own pictures (`face3d.refine`), some seconds a track.
+        refining: called after each of these tracks.
 
     Raises FileNotFoundError, ValueError or TypeError, with the frame's number, for what cannot be read; ValueError
-    for a video without any frame, and for less than no steps. A video without a face has no tracks.
+    for a video without any frame. A video without a face has no tracks.
     """
-    if refine < 0:
-        raise ValueError(f"refine={refine}: expected a number of steps, 0 or False for none")
-    steps = STEPS if refine is True else int(refine)
     source = FrameSource(frames)
     reconstructor = default_reconstructor() if model is None else model
-    first_pass = _FirstPass(reconstructor, options or TrackingOptions(), keep_keyframes=steps > 0)
+    first_pass = _FirstPass(reconstructor, options or TrackingOptions(), keep_keyframes=refine)
     for index, frame in enumerate(source):
         first_pass.see(index, frame)
         if progress is not None:
             progress(index + 1)
-    if steps:
-        first_pass.refine(steps, refining)
+    if refine:
+        first_pass.refine(refining)
     return first_pass.result(source.rate_hz, smooth)
 
 
@@ -190,19 +192,17 @@ class _FirstPass:
         if self._tracker.wants_detection() and min(self._size_hw) >= SMALLEST_PHOTO_PX:
             self._search(index, frame)
 
-    def refine(self, steps: int, refining: Refining | None) -> None:
+    def refine(self, refining: Refining | None) -> None:
         """Improve what was seen of the tracks that will be kept."""
         assert self._keyframes is not None
         kept = self._kept()
+        flow = forward_flow(load_flow_network(asset_path(EMBEDDED)).to(self._device), FLOW_PAIRS)
         for number, track in enumerate(kept):
-
-            def report(done: int, before: int = number * steps) -> None:
-                if refining is not None:
-                    refining(before + done, steps * len(kept))
-
             self._sightings[track], self._refinements[track] = refine_sightings(
-                self._sightings[track], self._keyframes[track].kept, self._model, steps, report
+                self._sightings[track], self._keyframes[track].kept, self._model, flow
             )
+            if refining is not None:
+                refining(number + 1, len(kept))
 
     def result(self, rate_hz: float | None, smooth: bool) -> VideoReconstruction:
         """The second pass."""

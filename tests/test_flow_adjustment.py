@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 
 from face3d.camera import project
-from face3d.flow_adjustment import AdjustmentConfig, Points, adjust_to_flow, chosen_points, solve
+from face3d.flow_adjustment import (
+    Adjustment,
+    AdjustmentConfig,
+    Points,
+    adjust_to_flow,
+    chosen_points,
+    compare_frames,
+    compared,
+    solve,
+    unexplained_px,
+)
 from face3d.image import sample_bilinear
 from face3d.morphable import MorphableModel
 from face3d.render import interpolate
@@ -64,6 +74,10 @@ def moved_points(model: MorphableModel, found: Tensor, true: Tensor) -> list[Poi
     return points
 
 
+def _nothing(change: Adjustment) -> Adjustment:
+    return Adjustment(*(torch.zeros_like(part) for part in change))
+
+
 def maps_of(pose: ScaledOrthography) -> Tensor:
     return (pose.scale[:, None, None] * pose.rotation[:, :2])[None]
 
@@ -78,8 +92,10 @@ def test_exact_differences_give_the_shape_back(model: MorphableModel, turned_deg
     moved_px = torch.tensor([[1.0, -0.5], [0.0, 0.7], [-0.4, 0.3]]) * turned_deg
     true = true._replace(scale=true.scale * (1 + 0.01 * turned_deg), translation_px=true.translation_px + moved_px)
     points = moved_points(model, found, placed(model, identity, expression, true))
-    change = solve(model, maps_of(pose), ordered_pairs(3), points, float(SIZE[1]), LOOSE)
-    assert float((change[0] - identity).norm()) < (0.2 if turned_deg else 1e-3) * float(identity.norm())
+    told = compared(model, maps_of(pose), points, float(SIZE[1]), torch.ones(1))
+    change = solve(told, LOOSE)
+    assert float((change.identity - identity).norm()) < (0.2 if turned_deg else 1e-3) * float(identity.norm())
+    assert float(unexplained_px(told, change)) < 0.05 * float(unexplained_px(told, _nothing(change)))
 
 
 def true_flow(model: MorphableModel, found: Tensor, true: Tensor) -> Tensor:
@@ -109,9 +125,14 @@ def test_flow_of_pictures_leads_to_the_shape(model: MorphableModel) -> None:
     flow_px = true_flow(model, found, placed(model, identity, expression, pose))
     frames = torch.zeros(1, 3, 3, *SIZE)
     config = AdjustmentConfig(1e-4, 1e-4, 1e-4)
-    change = adjust_to_flow(frames, found, pose, model, lambda pairs: flow_px, config=config)
+    told = compare_frames(frames, found, pose, model, lambda pairs: flow_px)
+    change = solve(told, config)
     assert float((change.identity - identity).norm()) < 0.5 * float(identity.norm())
-    assert 0.1 < float(change.shared) < 0.9
+    assert 0.1 < float(told.shared) < 0.9
+    some, rest = (solve(told.of_pairs(chosen), config) for chosen in ([0, 1, 2, 4], [3, 5]))
+    assert not torch.equal(some.identity, rest.identity)
+    held_out = [unexplained_px(told.of_pairs([3, 5]), part) for part in (some, _nothing(some))]
+    assert float(held_out[0]) < 0.8 * float(held_out[1])
 
 
 def test_people_do_not_touch_each_other(model: MorphableModel) -> None:
@@ -124,7 +145,7 @@ def test_people_do_not_touch_each_other(model: MorphableModel) -> None:
         one = slice(person, person + 1)
         alone = adjust_to_flow(frames[one], meshes, pose, model, lambda pairs, one=one: flow_px[:, one].flatten(0, 1))
         for both_people, one_person in zip(together, alone, strict=True):
-            torch.testing.assert_close(both_people[one], one_person, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(both_people[one], one_person, atol=1e-4, rtol=1e-3)
 
 
 def test_no_flow_changes_nothing(model: MorphableModel) -> None:
@@ -146,8 +167,10 @@ def test_where_nothing_is_seen_the_anchor_holds(model: MorphableModel) -> None:
     def flow(pairs: Tensor) -> Tensor:
         return torch.randn(len(pairs), 2, *SIZE)
 
-    none = adjust_to_flow(frames, meshes, pose, model, flow, nothing)
-    assert not none.identity.any() and not none.expression.any() and not none.shared.any()
+    unseen = compare_frames(frames, meshes, pose, model, flow, nothing)
+    none = solve(unseen)
+    assert not unseen.shared.any() and not unexplained_px(unseen, none).any()
+    assert not none.identity.any() and not none.expression.any()
     anchored = adjust_to_flow(frames, meshes, pose, model, flow, nothing, to_anchor=to_anchor)
     torch.testing.assert_close(anchored.identity, to_anchor)
 

@@ -14,14 +14,12 @@ from torch import Tensor
 from face3d.checkpoint import load_weights, save_weights
 from face3d.flow_adjustment import AdjustmentConfig
 from face3d.morphable import MorphableModel
-from face3d.networks.backbone import BackboneConfig
 from face3d.networks.parser import ParserConfig, ParserNetwork
-from face3d.networks.pgn import Pgn, PgnConfig
-from face3d.networks.regressor import RegressorConfig
-from face3d.reconstruct import FaceNetworks, build_regressor
+from face3d.reconstruct import FaceNetworks
 from tests.flow_weights import THREE, TINY, write_flow_weights
+from tests.toy_people import toy_inputs
 from tests.toy_shards import write_shards
-from tests.toy_views import toy_model, toy_photos
+from tests.toy_views import toy_photos
 from train import ablation
 from train.__main__ import choose_config, run
 from train.config import Inputs, RunOptions, as_dict
@@ -31,11 +29,9 @@ from train.objective import ConsistencyWeights
 from train.people_batches import PeopleBatches
 from train.people_networks import PeopleNetworks, PersonEstimate
 from train.single import SingleTrainConfig
-from train.supervision import landmark_uv, mean_map
 from train.weights_files import by_stage
 
 CPU = torch.device("cpu")
-NETWORK = PgnConfig(BackboneConfig(width=0.5), crop_size=64, squeeze=16, seed_size=4, channels=(8, 8, 8))
 PICTURES = ConsistencyWeights(census=0.5, rgb=0.5, flow=0.0, semantic=0.0)
 NOTHING = ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0)
 ADJUSTED = MultiTrainConfig(batch_size=3, consistency=NOTHING, adjustment_weight=1.0, pool=4, validation_people=2)
@@ -44,20 +40,7 @@ CONFIG = MultiTrainConfig(batch_size=3, consistency=PICTURES, pool=4, validation
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    folder = tmp_path_factory.mktemp("multi")
-    model_path = toy_model(folder)
-    model = MorphableModel.load(model_path)
-    torch.manual_seed(0)
-    pgn = Pgn(NETWORK, mean_map(model, NETWORK.map_size), landmark_uv(model))
-    networks = FaceNetworks(
-        pgn,
-        build_regressor(RegressorConfig(16, 6, 4, backbone=BackboneConfig(width=0.5), crop_size=32, squeeze=8), pgn),
-        model,
-    )
-    torch.nn.init.normal_(networks.regressor.out.weight, 0, 0.02)
-    weights = folder / "single.safetensors"
-    save_weights(weights, networks.state_dict(), {"stage": "single", "network": networks.describe()})
-    return Inputs(folder, weights=(weights,), extra=(model_path, write_shards(folder / "shards", model)))
+    return toy_inputs(tmp_path_factory.mktemp("multi"))
 
 
 def batch_of(task: MultiTask) -> dict[str, Tensor]:

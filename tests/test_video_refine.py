@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from face3d import cli_video, video
 from face3d.cli import app
 from face3d.face_track import Refinement, Sighting
+from face3d.flow_adjustment import Flow
 from face3d.keyframes import MOST, Keyframe
 from face3d.morphable import MorphableModel
-from face3d.refine import STEPS, Progress
 from face3d.video import reconstruct_video
 from tests.fake_video import film, seeing_reconstructor, write_film
 
@@ -22,12 +23,11 @@ TWO = [STILL, [(120.0, 60.0)] * COUNT]
 
 
 def better(
-    sightings: Sequence[Sighting], keyframes: Sequence[Keyframe], model: MorphableModel, steps: int, progress: Progress
+    sightings: Sequence[Sighting], keyframes: Sequence[Keyframe], model: MorphableModel, flow: Flow
 ) -> tuple[list[Sighting], Refinement]:
     """In place of a refinement: every coefficient one more."""
     assert len(keyframes) == MOST and model.identity_count == len(sightings[0].identity)
-    for step in range(steps):
-        progress(step + 1)
+    assert flow(torch.zeros(2, 2, 3, 64, 64)).shape == (2, 2, 64, 64)
     moved = [face._replace(identity=face.identity + 1, expression=face.expression + 1) for face in sightings]
     return moved, Refinement(True, "better", (0, 1), 0.5, 0.25)
 
@@ -48,18 +48,18 @@ def test_a_head_that_never_turns_is_left_alone() -> None:
 
 
 def test_a_single_frame_is_left_alone() -> None:
-    (track,) = reconstruct_video(film([STILL])[:1], seeing_reconstructor(), refine=3).tracks
+    (track,) = reconstruct_video(film([STILL])[:1], seeing_reconstructor(), refine=True).tracks
     assert track.refinement is not None and "a single frame" in track.refinement.reason
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_every_track_is_refined_and_steps_are_counted() -> None:
+def test_every_track_is_refined_and_counted() -> None:
     plain = reconstruct_video(film(TWO), seeing_reconstructor())
     done: list[tuple[int, int]] = []
     refined = reconstruct_video(
-        film(TWO), seeing_reconstructor(), refine=3, refining=lambda steps, of: done.append((steps, of))
+        film(TWO), seeing_reconstructor(), refine=True, refining=lambda tracks, of: done.append((tracks, of))
     )
-    assert done == [(step, 6) for step in range(1, 7)]
+    assert done == [(1, 2), (2, 2)]
     for before, after in zip(plain.tracks, refined.tracks, strict=True):
         assert after.refinement is not None and after.refinement.kept
         np.testing.assert_allclose(after.identity, before.identity + 1, atol=1e-5)
@@ -67,21 +67,9 @@ def test_every_track_is_refined_and_steps_are_counted() -> None:
         np.testing.assert_array_equal(after.landmarks_px, before.landmarks_px)
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_true_takes_the_usual_number_of_steps() -> None:
-    done: list[int] = []
-    reconstruct_video(film([STILL]), seeing_reconstructor(), refine=True, refining=lambda steps, _: done.append(steps))
-    assert done[-1] == STEPS
-
-
-def test_less_than_no_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="refine=-1: expected a number of steps"):
-        reconstruct_video(film([STILL]), seeing_reconstructor(), refine=-1)
-
-
 @pytest.mark.parametrize(
     ("stubbed", "told"),
-    [(True, "track 0: refined: better (census 0.500 -> 0.250)"), (False, "track 0: not refined: the head turns by")],
+    [(True, "track 0: refined: better (flow 0.50 -> 0.25 px)"), (False, "track 0: not refined: the head turns by")],
 )
 def test_the_command_says_what_became_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubbed: bool, told: str

@@ -14,7 +14,6 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from torch import Tensor, nn
 
 from face3d.checkpoint import load_weights
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
-from face3d.flow_adjustment import Adjustment, AdjustmentConfig, Flow, adjust_to_flow
+from face3d.flow_adjustment import Adjustment, AdjustmentConfig, Flow, compare_frames, solve
 from face3d.losses import coefficient_prior, identity_disagreement, point_distance, weighted_mean
 from face3d.losses_flow import census_distance
 from face3d.morphable import MorphableModel
-from face3d.networks.flow import FlowNetwork
 from face3d.networks_file import is_unguided
-from face3d.optical_flow import load_flow_network
+from face3d.optical_flow import forward_flow, load_flow_network
 from face3d.parse import FaceParser
 from train.config import Inputs, OptimiserConfig, TrainConfig, as_dict
 from train.mixed_batches import PeopleAndViews, beside, views_of
@@ -68,6 +66,7 @@ class MultiTrainConfig(TrainConfig):
     hold_expression: bool = False  # the losses between frames teach the identity alone; with pose guidance only
     adjustment_weight: float = 0.0  # of the distance to the shapes that explain the flow between frames best
     adjustment: AdjustmentConfig = field(default_factory=AdjustmentConfig)
+    told_weight: float = 0.0  # of the distance to the shapes that come with shards of `python -m train.prepare refined`
     views_weight: float = 0.2  # of stage single's loss on views; without photos among --extra there are none
     views_batch: int = 16
     validation_people: int = 24
@@ -101,6 +100,15 @@ CONFIGS: dict[str, TrainConfig] = {
         prior_weight=1e-4,
         agreement_weight=0.0,
         adjustment_weight=30.0,
+        views_weight=2.0,
+    ),
+    "told": replace(
+        _only("told"),
+        batch_size=16,
+        landmark_weight=0.5,
+        prior_weight=1e-4,
+        agreement_weight=0.0,
+        told_weight=3.0,
         views_weight=2.0,
     ),
 }
@@ -148,6 +156,7 @@ class MultiTask:
             config.least_yaw_gap_deg,
             pool=config.pool,
             photo_share=config.photo_share,
+            told=config.told_weight > 0,
         )
         if self.views is None or not config.views_weight:
             return people
@@ -167,6 +176,8 @@ class MultiTask:
         losses, told = self._between_frames(frames, found)
         losses["landmark"] = config.landmark_weight * self._landmark(found, batch)
         losses["prior"] = config.prior_weight * self._prior(found)
+        if config.told_weight and "identity" in batch:
+            losses["told"] = config.told_weight * self._to_told(found, batch)
         losses["agreement"] = config.agreement_weight * identity_disagreement(found.own_identity)
         terms = {name: values.mean() for name, values in losses.items()}
         if views and self.views is not None:
@@ -188,17 +199,22 @@ class MultiTask:
             model, at = self.model.model, found.vertices_px.detach()
             with torch.no_grad():
                 to_anchor = self.anchor(frames).identity - found.identity
-            change = adjust_to_flow(
-                frames, at, found.pose, model, self.flow, self.counted, config.adjustment, to_anchor
-            )
+            compared = compare_frames(frames, at, found.pose, model, self.flow, self.counted, config.adjustment.points)
+            change = solve(compared, config.adjustment, to_anchor)
             losses["adjustment"] = config.adjustment_weight * self._to_adjust(found, change)
-            told["shared"] = change.shared.mean()
+            told["shared"] = compared.shared.mean()
         return losses, told
 
     def _to_adjust(self, found: PersonEstimate, change: Adjustment) -> Tensor:
         """Mean squared distance (B,) of the identity, in standard deviations, to the one adjusted."""
         target = (found.identity + change.identity).detach()
         return (found.identity - target).square().mean(1)
+
+    def _to_told(self, found: PersonEstimate, batch: Batch) -> Tensor:
+        """Mean squared distance (B,) of each frame's identity and expression to those told, in standard deviations."""
+        identity = (found.own_identity - batch["identity"][:, None]).square().mean((1, 2))
+        expression = (found.expression - batch["expression"]) / self.model.model.expression_std
+        return identity + expression.square().mean((1, 2))
 
     def _swap(self, frames: Tensor, found: PersonEstimate) -> SwappedPairs:
         return swap_all(frames, found.vertices_px, self.model.model.triangles, self.counted)
@@ -332,13 +348,9 @@ def _frozen(
         network = load_flow_network(weights["flow"]).to(device).requires_grad_(False)
         if network.config.frames != 2:
             raise ValueError(f"{weights['flow']} is a flow network of three frames: frames that are swapped are two")
-        flow = partial(_forward_px, network)
+        flow = forward_flow(network)
     parser: Parser | None = FaceParser(weights["parser"], device) if wanted.semantic else None
     return flow, parser
-
-
-def _forward_px(network: FlowNetwork, pairs: Tensor) -> Tensor:
-    return network(pairs).forward_px
 
 
 def _sorted_extra(inputs: Inputs) -> tuple[tuple[Path, ...], Path | None, Path]:

@@ -17,7 +17,7 @@ from webdataset.utils import pytorch_worker_info
 
 from face3d.image import crop_transform, square_around, transform_points, warp
 from face3d.reconstruct import CROP_FACTOR
-from train.people_pool import HeldTrack, TrackPool
+from train.people_pool import HeldTrack, Told, TrackPool
 from train.people_shards import FORMAT, SHARD, VERSION
 from train.task import Batch
 
@@ -41,11 +41,12 @@ STILL = Jitter(0, 0, 0, 0, 0)
 
 
 class Shown(NamedTuple):
-    """K frames of one track: JPEGs, landmarks in their pixels, confidences."""
+    """K frames of one track: JPEGs, landmarks in their pixels, confidences; the shapes, where they are told."""
 
     jpegs: list[bytes]
     landmarks_px: Float[np.ndarray, "K 68 3"]
     confidence: Float[np.ndarray, "K 68"]
+    told: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class PeopleBatches:
     A sample is K frames of one track, or photos of one person. Two of them are `least_yaw_gap_deg` apart or more where
     the track has such, else as far as it has. Landmarks are in the crops' pixels, the third column depth in pixels.
     Of the samples `photo_share` are people with photos, the others videos, where both are there. Shards are shared out
-    to the processes and their workers; where there are fewer of them, each reads all."""
+    to the processes and their workers; where there are fewer of them, each reads all. With `told` there are "identity"
+    (B,I) in standard deviations and "expression" (B,K,E) too, of tracks of `python -m train.prepare refined`."""
 
     folders: tuple[Path, ...]
     frames: int = 2
@@ -66,10 +68,11 @@ class PeopleBatches:
     jitter: Jitter = Jitter()
     pool: int = 256  # tracks of each kind among which the next one is drawn
     photo_share: float = PHOTO_SHARE
+    told: bool = False
 
     def __call__(self, seed: int) -> Iterator[Batch]:
-        """FileNotFoundError: no shards; ValueError: no track of these people has so many frames, or `photo_share` is
-        no share."""
+        """FileNotFoundError: no shards; ValueError: no track of these people has so many frames, `photo_share` is no
+        share, or shapes are not told."""
         rng = np.random.default_rng(seed)
         pool = TrackPool(self._passes(rng), self.pool, self.photo_share)
         while True:
@@ -91,7 +94,7 @@ class PeopleBatches:
                 for description, jpegs in read_samples(mine[index]):
                     if description["held_out"] == self.held_out and len(jpegs) >= self.frames:
                         some = True
-                        yield held_track(description, jpegs)
+                        yield held_track(description, jpegs, self.told)
             if not some:
                 kind = "held-out people" if self.held_out else "people to train on"
                 raise ValueError(
@@ -186,19 +189,30 @@ def of_photos(description: dict[str, Any]) -> bool:
     return str(description.get("source", "")).startswith("photos:")
 
 
-def held_track(description: dict[str, Any], jpegs: list[bytes]) -> HeldTrack:
-    """A sample as it waits to be drawn."""
+def held_track(description: dict[str, Any], jpegs: list[bytes], told: bool = False) -> HeldTrack:
+    """A sample as it waits to be drawn, with its shapes where they shall be told. ValueError: it has none."""
     frames = description["frames"]
     landmarks_px, confidence, yaw_deg = (
         np.array([frame[name] for frame in frames], np.float32) for name in ("landmarks_px", "confidence", "yaw_deg")
     )
-    return HeldTrack(description["person"], of_photos(description), jpegs, landmarks_px, confidence, yaw_deg)
+    held = HeldTrack(description["person"], of_photos(description), jpegs, landmarks_px, confidence, yaw_deg)
+    return held._replace(told=_told(description)) if told else held
+
+
+def _told(description: dict[str, Any]) -> Told:
+    if "identity" not in description:
+        raise ValueError(
+            f"the shape of {description['person']} is not told: make shards with `python -m train.prepare refined`"
+        )
+    expression = [frame["expression"] for frame in description["frames"]]
+    return Told(np.array(description["identity"], np.float32), np.array(expression, np.float32))
 
 
 def shown_frames(track: HeldTrack, count: int, least_yaw_gap_deg: float, rng: np.random.Generator) -> Shown:
     """`count` frames of a track, two of them turned apart."""
     rows = turned_apart(track.yaw_deg, count, least_yaw_gap_deg, rng)
-    return Shown([track.jpegs[row] for row in rows], track.landmarks_px[rows], track.confidence[rows])
+    told = track.told and track.told._replace(expression=track.told.expression[rows])
+    return Shown([track.jpegs[row] for row in rows], track.landmarks_px[rows], track.confidence[rows], told)
 
 
 def turned_apart(
@@ -217,7 +231,8 @@ def turned_apart(
 
 
 def crops_of(shown: Shown, size: int, jitter: Jitter, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One sample: "frames" (K,3,S,S) uint8, "landmarks_px" (K,68,3), "confidence" (K,68) float32."""
+    """One sample: "frames" (K,3,S,S) uint8, "landmarks_px" (K,68,3), "confidence" (K,68) float32; "identity" (I,) and
+    "expression" (K,E) where they are told."""
 
     def drawn(limit: float) -> float:
         return float(rng.uniform(-limit, limit))
@@ -229,12 +244,14 @@ def crops_of(shown: Shown, size: int, jitter: Jitter, rng: np.random.Generator) 
         centre_px, side_px = square_around(landmarks_px, CROP_FACTOR * float(np.exp(drawn(jitter.scale))))
         offset_px = side_px * np.array([drawn(jitter.shift), drawn(jitter.shift)])
         T = crop_transform(centre_px + offset_px, side_px, size, drawn(jitter.roll_deg))
-        crops.append(levels[warp(_decoded(jpeg), T, (size, size), border="replicate")].transpose(2, 0, 1))
+        crops.append(levels[warp(decoded(jpeg), T, (size, size), border="replicate")].transpose(2, 0, 1))
         moved.append(transform_points(T, landmarks_px).astype(np.float32))
-    return {"frames": np.stack(crops), "landmarks_px": np.stack(moved), "confidence": shown.confidence}
+    told = shown.told._asdict() if shown.told else {}
+    return {"frames": np.stack(crops), "landmarks_px": np.stack(moved), "confidence": shown.confidence, **told}
 
 
-def _decoded(jpeg: bytes) -> UInt8[np.ndarray, "S S 3"]:
+def decoded(jpeg: bytes) -> UInt8[np.ndarray, "S S 3"]:
+    """The picture, RGB."""
     return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
 
 

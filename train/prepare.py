@@ -6,6 +6,7 @@ turned      draw fitted photos turned in depth
 synthetic   draw people who do not exist
 people      find, label and crop the faces in videos and in several photos of a person, as shards for training on pairs
 clips       draw clips of people who do not exist, as frames in VoxCeleb's folders: videos for `people` without labels
+refined     refine the shapes of such people by the flow between their frames, for stage `multi`'s recipe `told`
 flow        draw unseen scenes with their flow or disparity, for `python -m eval flow|stereo --layout generated`;
             or take frames of unseen clips, for `python -m eval clips`
 """
@@ -81,6 +82,23 @@ def people(
     config = TrackConfig(size=size, every=every)
     found = find_people(videos or (), photos or ())
     typer.echo(make_people(found, out, OpenFinder(config, weights, device), workers))
+
+
+@app.command()
+def refined(
+    people: Annotated[list[Path], typer.Option(help="shards of the step `people`", exists=True)],
+    out: Out,
+    weights: Annotated[Path | None, typer.Option(help="of stage `single` or `multi` (the embedded ones)")] = None,
+    flow: Annotated[Path | None, typer.Option(help="of stage `flow` (the embedded ones)", exists=True)] = None,
+    frames: Annotated[int, typer.Option(help="of a track, at most", min=2)] = 6,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ... (CUDA where there is one)")] = None,
+    model: Model = EMBEDDED,
+) -> None:
+    """Refine the shapes of tracked people by the flow between their frames; shards that are there stay."""
+    from train.people_refined import read_networks, write_refined
+
+    networks, flows = read_networks(weights, flow, model, device)
+    typer.echo(write_refined(people, out, networks, flows, frames))
 
 
 @app.command()

@@ -1,0 +1,151 @@
+"""Refined tracks as shards: what is found reaches the batches and the loss, what does not hold is left out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from face3d.face_track import Refinement
+from face3d.flow_adjustment import Flow
+from face3d.keyframes import Keyframe
+from face3d.morphable import MorphableModel
+from face3d.reconstruct import FaceNetworks
+from face3d.refine import Refined
+from tests.flow_weights import TINY, write_flow_weights
+from tests.toy_people import toy_inputs
+from tests.toy_shards import write_shards
+from train import people_refined
+from train.config import Inputs
+from train.multi import MultiTask, MultiTrainConfig
+from train.objective import ConsistencyWeights
+from train.people_batches import PeopleBatches, held_track, read_samples
+from train.people_refined import refined_tracks, seen, write_refined
+from train.prepare import app
+
+CPU = torch.device("cpu")
+TOLD_ALONE = MultiTrainConfig(
+    batch_size=3,
+    pool=4,
+    validation_people=2,
+    consistency=ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0),
+    told_weight=1.0,
+    landmark_weight=0.0,
+    prior_weight=0.0,
+    agreement_weight=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return toy_inputs(tmp_path_factory.mktemp("refined"))
+
+
+@pytest.fixture(scope="module")
+def networks(inputs: Inputs) -> FaceNetworks:
+    return FaceNetworks.read(inputs.weights[0], MorphableModel.load(inputs.extra[0])).eval()
+
+
+@pytest.fixture(scope="module")
+def shards(inputs: Inputs, networks: FaceNetworks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("people") / "shards", networks.model, people=4, frames=5)
+
+
+def still(pairs: Tensor) -> Tensor:
+    return torch.zeros(len(pairs), 2, *pairs.shape[-2:])
+
+
+def found(keyframes: Sequence[Keyframe], identity: np.ndarray, model: MorphableModel, flow: Flow) -> Refined:
+    """In place of a refinement: every coefficient one more, of every track but the first."""
+    found.calls += 1
+    rows = tuple(keyframe.seen.frame for keyframe in keyframes)
+    expression = np.stack([keyframe.seen.expression for keyframe in keyframes])
+    return Refined(identity + 1, expression + 1, Refinement(found.calls > 1, "so", rows))
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    found.calls = 0
+    monkeypatch.setattr(people_refined, "refine_face", found)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_holds_is_written_and_learned_from(
+    inputs: Inputs,
+    networks: FaceNetworks,
+    shards: Path,
+    tmp_path: Path,
+) -> None:
+    told = write_refined([shards], tmp_path / "refined", networks, still, 3)
+    assert told.startswith("3 tracks, 9 frames")
+    before = {about["person"]: (about, jpegs) for about, jpegs in read_samples(shards / "people-000000.tar")}
+    for about, jpegs in read_samples(tmp_path / "refined" / "people-000000.tar"):
+        original, pictures = before[about["person"]]
+        sightings, _ = seen(networks, pictures, held_track(original, pictures).landmarks_px)
+        rows = [pictures.index(jpeg) for jpeg in jpegs]
+        assert about["frames"][0]["landmarks_px"] == original["frames"][rows[0]]["landmarks_px"]
+        for frame, row in zip(about["frames"], rows, strict=True):
+            np.testing.assert_allclose(frame["expression"], sightings[row].expression + 1, atol=1e-4)
+        shared = np.average(
+            [face.identity for face in sightings],
+            axis=0,
+            weights=[face.landmarks_confidence.mean() for face in sightings],
+        )
+        np.testing.assert_allclose(about["identity"], shared + 1, atol=1e-3)
+
+    folder = replace(inputs, extra=(inputs.extra[0], tmp_path / "refined"))
+    task = MultiTask(TOLD_ALONE, folder, CPU)
+    task.model.eval()
+    source = task.train_data()
+    assert isinstance(source, PeopleBatches)
+    batch = next(source(0))
+    assert batch["identity"].shape == (3, networks.model.identity_count)
+    assert batch["expression"].shape == (3, 2, networks.model.expression_count)
+    optimiser = torch.optim.Adam([p for p in task.model.parameters() if p.requires_grad], lr=3e-3)
+    values = []
+    for _ in range(12):
+        losses = task.train_step(task.model, batch, 0.0)
+        assert {"told", "loss"} <= set(losses) and "census" not in losses
+        optimiser.zero_grad()
+        losses["told"].backward()
+        optimiser.step()
+        values.append(float(losses["told"].detach()))
+    assert values[-1] < 0.5 * values[0]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_shards_that_are_there_stay(networks: FaceNetworks, shards: Path, tmp_path: Path) -> None:
+    write_refined([shards], tmp_path, networks, still, 3)
+    calls, before = found.calls, (tmp_path / "people-000000.tar").read_bytes()
+    (tmp_path / "people-000001.part").write_bytes(b"what a kill left")
+    write_refined([shards], tmp_path, networks, still, 3)
+    assert found.calls == calls and (tmp_path / "people-000000.tar").read_bytes() == before
+    write_refined([shards, shards], tmp_path, networks, still, 3)
+    assert found.calls == 2 * calls and not list(tmp_path.glob("*.part"))
+    assert len(list(tmp_path.glob("people-*.tar"))) == 2
+
+
+def test_heads_that_do_not_turn_tell_nothing(networks: FaceNetworks, shards: Path) -> None:
+    assert not list(refined_tracks(shards / "people-000000.tar", networks, still, 3))
+
+
+def test_what_is_wrong_is_said(inputs: Inputs, networks: FaceNetworks, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 frame of a track"):
+        write_refined([shards], tmp_path, networks, still, 1)
+    with pytest.raises(FileNotFoundError, match="no people-NNNNNN.tar"):
+        write_refined([tmp_path], tmp_path / "out", networks, still)
+    with pytest.raises(ValueError, match="the shape of p0 is not told.*prepare refined"):
+        next(PeopleBatches((shards,), told=True)(0))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_command_takes_weights(inputs: Inputs, shards: Path, tmp_path: Path) -> None:
+    flow = write_flow_weights(tmp_path / "flow.safetensors", TINY)
+    given = ["--weights", inputs.weights[0], "--flow", flow, "--model", inputs.extra[0], "--device", "cpu"]
+    arguments = ["refined", "--people", shards, "-o", tmp_path / "out", "--frames", 2, *given]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0 and "3 tracks, 6 frames" in result.output
