@@ -30,6 +30,7 @@ results: .venv/.installed
 	$(EVAL) aflw2000 --data $(DATA) --crop detector --json $(RUNS)/aflw2000_detector.json
 	$(EVAL) shape --data $(DATA) --json $(RUNS)/shape.json
 	$(EVAL) clips-shape --data $(DATA) --json $(RUNS)/clips_shape.json
+	$(EVAL) clips-shape --data $(DATA) --together refined --json $(RUNS)/clips_shape_refined.json
 	$(EVAL) scan-protocols --data $(DATA) --json $(RUNS)/scan_protocols.json
 	$(EVAL) model --data $(DATA) --json $(RUNS)/model.json
 	$(EVAL) dlib --data $(DATA) --json $(RUNS)/dlib.json

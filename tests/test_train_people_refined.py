@@ -28,12 +28,12 @@ from train.people_refined import refined_tracks, seen, write_refined
 from train.prepare import app
 
 CPU = torch.device("cpu")
-TOLD_ALONE = MultiTrainConfig(
+LABELS_ALONE = MultiTrainConfig(
     batch_size=3,
     pool=4,
     validation_people=2,
     consistency=ConsistencyWeights(census=0.0, rgb=0.0, flow=0.0, semantic=0.0),
-    told_weight=1.0,
+    pseudo_label_weight=1.0,
     landmark_weight=0.0,
     prior_weight=0.0,
     agreement_weight=0.0,
@@ -98,7 +98,7 @@ def test_what_holds_is_written_and_learned_from(
         np.testing.assert_allclose(about["identity"], shared + 1, atol=1e-3)
 
     folder = replace(inputs, extra=(inputs.extra[0], tmp_path / "refined"))
-    task = MultiTask(TOLD_ALONE, folder, CPU)
+    task = MultiTask(LABELS_ALONE, folder, CPU)
     task.model.eval()
     source = task.train_data()
     assert isinstance(source, PeopleBatches)
@@ -109,12 +109,15 @@ def test_what_holds_is_written_and_learned_from(
     values = []
     for _ in range(12):
         losses = task.train_step(task.model, batch, 0.0)
-        assert {"told", "loss"} <= set(losses) and "census" not in losses
+        assert {"pseudo_label", "loss"} <= set(losses) and "census" not in losses
         optimiser.zero_grad()
-        losses["told"].backward()
+        losses["pseudo_label"].backward()
         optimiser.step()
-        values.append(float(losses["told"].detach()))
+        values.append(float(losses["pseudo_label"].detach()))
     assert values[-1] < 0.5 * values[0]
+    with torch.no_grad():
+        figures = task.validate(task.model)
+    assert figures["term/pseudo_label"] > 0 and figures["gradient/pseudo_label"] > 0
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -138,8 +141,8 @@ def test_what_is_wrong_is_said(inputs: Inputs, networks: FaceNetworks, shards: P
         write_refined([shards], tmp_path, networks, still, 1)
     with pytest.raises(FileNotFoundError, match="no people-NNNNNN.tar"):
         write_refined([tmp_path], tmp_path / "out", networks, still)
-    with pytest.raises(ValueError, match="the shape of p0 is not told.*prepare refined"):
-        next(PeopleBatches((shards,), told=True)(0))
+    with pytest.raises(ValueError, match="p0 has no pseudo-labels.*prepare refined"):
+        next(PeopleBatches((shards,), pseudo_labels=True)(0))
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -66,7 +66,7 @@ class MultiTrainConfig(TrainConfig):
     hold_expression: bool = False  # the losses between frames teach the identity alone; with pose guidance only
     adjustment_weight: float = 0.0  # of the distance to the shapes that explain the flow between frames best
     adjustment: AdjustmentConfig = field(default_factory=AdjustmentConfig)
-    told_weight: float = 0.0  # of the distance to the shapes that come with shards of `python -m train.prepare refined`
+    pseudo_label_weight: float = 0.0  # of the distance to the shapes in shards of `python -m train.prepare refined`
     views_weight: float = 0.2  # of stage single's loss on views; without photos among --extra there are none
     views_batch: int = 16
     validation_people: int = 24
@@ -102,13 +102,13 @@ CONFIGS: dict[str, TrainConfig] = {
         adjustment_weight=30.0,
         views_weight=2.0,
     ),
-    "told": replace(
-        _only("told"),
+    "pseudo_labels": replace(
+        _only("pseudo_labels"),
         batch_size=16,
         landmark_weight=0.5,
         prior_weight=1e-4,
         agreement_weight=0.0,
-        told_weight=3.0,
+        pseudo_label_weight=3.0,
         views_weight=2.0,
     ),
 }
@@ -156,7 +156,7 @@ class MultiTask:
             config.least_yaw_gap_deg,
             pool=config.pool,
             photo_share=config.photo_share,
-            told=config.told_weight > 0,
+            pseudo_labels=config.pseudo_label_weight > 0,
         )
         if self.views is None or not config.views_weight:
             return people
@@ -176,8 +176,8 @@ class MultiTask:
         losses, told = self._between_frames(frames, found)
         losses["landmark"] = config.landmark_weight * self._landmark(found, batch)
         losses["prior"] = config.prior_weight * self._prior(found)
-        if config.told_weight and "identity" in batch:
-            losses["told"] = config.told_weight * self._to_told(found, batch)
+        if config.pseudo_label_weight:
+            losses["pseudo_label"] = config.pseudo_label_weight * self._to_pseudo_label(found, batch)
         losses["agreement"] = config.agreement_weight * identity_disagreement(found.own_identity)
         terms = {name: values.mean() for name, values in losses.items()}
         if views and self.views is not None:
@@ -210,8 +210,8 @@ class MultiTask:
         target = (found.identity + change.identity).detach()
         return (found.identity - target).square().mean(1)
 
-    def _to_told(self, found: PersonEstimate, batch: Batch) -> Tensor:
-        """Mean squared distance (B,) of each frame's identity and expression to those told, in standard deviations."""
+    def _to_pseudo_label(self, found: PersonEstimate, batch: Batch) -> Tensor:
+        """Mean squared distance (B,) of each frame's identity and expression to those in the shards, in deviations."""
         identity = (found.own_identity - batch["identity"][:, None]).square().mean((1, 2))
         expression = (found.expression - batch["expression"]) / self.model.model.expression_std
         return identity + expression.square().mean((1, 2))
@@ -251,7 +251,12 @@ class MultiTask:
         if self.held_out is None and self.any_held_out:
             try:
                 self.held_out = held_out_people(
-                    self.shards, config.frames, size, config.validation_people, photo_share=config.photo_share
+                    self.shards,
+                    config.frames,
+                    size,
+                    config.validation_people,
+                    photo_share=config.photo_share,
+                    pseudo_labels=config.pseudo_label_weight > 0,
                 )
             except NobodyHeldOut as reason:
                 log.warning("%s: what is learned of people is not checked on others", reason)

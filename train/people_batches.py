@@ -17,7 +17,7 @@ from webdataset.utils import pytorch_worker_info
 
 from face3d.image import crop_transform, square_around, transform_points, warp
 from face3d.reconstruct import CROP_FACTOR
-from train.people_pool import HeldTrack, Told, TrackPool
+from train.people_pool import HeldTrack, PseudoLabels, TrackPool
 from train.people_shards import FORMAT, SHARD, VERSION
 from train.task import Batch
 
@@ -41,12 +41,12 @@ STILL = Jitter(0, 0, 0, 0, 0)
 
 
 class Shown(NamedTuple):
-    """K frames of one track: JPEGs, landmarks in their pixels, confidences; the shapes, where they are told."""
+    """K frames of one track: JPEGs, landmarks in their pixels, confidences; pseudo-labels, where asked for."""
 
     jpegs: list[bytes]
     landmarks_px: Float[np.ndarray, "K 68 3"]
     confidence: Float[np.ndarray, "K 68"]
-    told: Told | None = None
+    labels: PseudoLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class PeopleBatches:
     A sample is K frames of one track, or photos of one person. Two of them are `least_yaw_gap_deg` apart or more where
     the track has such, else as far as it has. Landmarks are in the crops' pixels, the third column depth in pixels.
     Of the samples `photo_share` are people with photos, the others videos, where both are there. Shards are shared out
-    to the processes and their workers; where there are fewer of them, each reads all. With `told` there are "identity"
-    (B,I) in standard deviations and "expression" (B,K,E) too, of tracks of `python -m train.prepare refined`."""
+    to the processes and their workers; where there are fewer of them, each reads all. With `pseudo_labels` there are
+    "identity" (B,I) in standard deviations and "expression" (B,K,E) too, of shards of `train.prepare refined`."""
 
     folders: tuple[Path, ...]
     frames: int = 2
@@ -68,11 +68,11 @@ class PeopleBatches:
     jitter: Jitter = Jitter()
     pool: int = 256  # tracks of each kind among which the next one is drawn
     photo_share: float = PHOTO_SHARE
-    told: bool = False
+    pseudo_labels: bool = False
 
     def __call__(self, seed: int) -> Iterator[Batch]:
         """FileNotFoundError: no shards; ValueError: no track of these people has so many frames, `photo_share` is no
-        share, or shapes are not told."""
+        share, or there are no pseudo-labels."""
         rng = np.random.default_rng(seed)
         pool = TrackPool(self._passes(rng), self.pool, self.photo_share)
         while True:
@@ -94,7 +94,7 @@ class PeopleBatches:
                 for description, jpegs in read_samples(mine[index]):
                     if description["held_out"] == self.held_out and len(jpegs) >= self.frames:
                         some = True
-                        yield held_track(description, jpegs, self.told)
+                        yield held_track(description, jpegs, self.pseudo_labels)
             if not some:
                 kind = "held-out people" if self.held_out else "people to train on"
                 raise ValueError(
@@ -114,12 +114,14 @@ def held_out_people(
     count: int,
     least_yaw_gap_deg: float = 10.0,
     photo_share: float = PHOTO_SHARE,
+    pseudo_labels: bool = False,
 ) -> Batch:
     """A batch as of `PeopleBatches`, always the same one, not jittered: up to `count` held-out people, one track each,
     people with photos after those of videos.
 
-    FileNotFoundError: no shards; NobodyHeldOut: none of the people is held out and has so many frames."""
-    photos, videos = _held_out_tracks(shards_in(folders), frames, count, photo_share)
+    FileNotFoundError: no shards; ValueError: no pseudo-labels though asked for; NobodyHeldOut: none of the people is
+    held out and has so many frames."""
+    photos, videos = _held_out_tracks(shards_in(folders), frames, count, photo_share, pseudo_labels)
     if not photos and not videos:
         raise NobodyHeldOut(f"no held-out person with {frames} frames or more in {[str(f) for f in folders]}")
     taken = min(len(photos), max(round(count * photo_share), count - len(videos)))
@@ -130,7 +132,7 @@ def held_out_people(
 
 
 def _held_out_tracks(
-    shards: Sequence[Path], frames: int, count: int, photo_share: float
+    shards: Sequence[Path], frames: int, count: int, photo_share: float, pseudo_labels: bool
 ) -> tuple[list[HeldTrack], list[HeldTrack]]:
     """Up to `count` people with photos, and as many of videos, each person once; not all shards are read where there
     are enough."""
@@ -140,7 +142,7 @@ def _held_out_tracks(
         for description, jpegs in read_samples(shard):
             known, person = people[of_photos(description)], description["person"]
             if description["held_out"] and len(jpegs) >= frames and person not in known and len(known) < count:
-                known[person] = held_track(description, jpegs)
+                known[person] = held_track(description, jpegs, pseudo_labels)
         enough = all(len(people[kind]) >= wanted[kind] for kind in people)
         if enough or (number >= SHARDS_LOOKED_AT and sum(map(len, people.values())) >= count):
             break
@@ -189,30 +191,30 @@ def of_photos(description: dict[str, Any]) -> bool:
     return str(description.get("source", "")).startswith("photos:")
 
 
-def held_track(description: dict[str, Any], jpegs: list[bytes], told: bool = False) -> HeldTrack:
-    """A sample as it waits to be drawn, with its shapes where they shall be told. ValueError: it has none."""
+def held_track(description: dict[str, Any], jpegs: list[bytes], pseudo_labels: bool = False) -> HeldTrack:
+    """A sample as it waits to be drawn, with its pseudo-labels if asked for. ValueError: it has none."""
     frames = description["frames"]
     landmarks_px, confidence, yaw_deg = (
         np.array([frame[name] for frame in frames], np.float32) for name in ("landmarks_px", "confidence", "yaw_deg")
     )
     held = HeldTrack(description["person"], of_photos(description), jpegs, landmarks_px, confidence, yaw_deg)
-    return held._replace(told=_told(description)) if told else held
+    return held._replace(labels=_labels(description)) if pseudo_labels else held
 
 
-def _told(description: dict[str, Any]) -> Told:
+def _labels(description: dict[str, Any]) -> PseudoLabels:
     if "identity" not in description:
         raise ValueError(
-            f"the shape of {description['person']} is not told: make shards with `python -m train.prepare refined`"
+            f"{description['person']} has no pseudo-labels: make shards with `python -m train.prepare refined`"
         )
     expression = [frame["expression"] for frame in description["frames"]]
-    return Told(np.array(description["identity"], np.float32), np.array(expression, np.float32))
+    return PseudoLabels(np.array(description["identity"], np.float32), np.array(expression, np.float32))
 
 
 def shown_frames(track: HeldTrack, count: int, least_yaw_gap_deg: float, rng: np.random.Generator) -> Shown:
     """`count` frames of a track, two of them turned apart."""
     rows = turned_apart(track.yaw_deg, count, least_yaw_gap_deg, rng)
-    told = track.told and track.told._replace(expression=track.told.expression[rows])
-    return Shown([track.jpegs[row] for row in rows], track.landmarks_px[rows], track.confidence[rows], told)
+    labels = track.labels and track.labels._replace(expression=track.labels.expression[rows])
+    return Shown([track.jpegs[row] for row in rows], track.landmarks_px[rows], track.confidence[rows], labels)
 
 
 def turned_apart(
@@ -232,7 +234,7 @@ def turned_apart(
 
 def crops_of(shown: Shown, size: int, jitter: Jitter, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One sample: "frames" (K,3,S,S) uint8, "landmarks_px" (K,68,3), "confidence" (K,68) float32; "identity" (I,) and
-    "expression" (K,E) where they are told."""
+    "expression" (K,E) of pseudo-labels."""
 
     def drawn(limit: float) -> float:
         return float(rng.uniform(-limit, limit))
@@ -246,8 +248,8 @@ def crops_of(shown: Shown, size: int, jitter: Jitter, rng: np.random.Generator) 
         T = crop_transform(centre_px + offset_px, side_px, size, drawn(jitter.roll_deg))
         crops.append(levels[warp(decoded(jpeg), T, (size, size), border="replicate")].transpose(2, 0, 1))
         moved.append(transform_points(T, landmarks_px).astype(np.float32))
-    told = shown.told._asdict() if shown.told else {}
-    return {"frames": np.stack(crops), "landmarks_px": np.stack(moved), "confidence": shown.confidence, **told}
+    labels = shown.labels._asdict() if shown.labels else {}
+    return {"frames": np.stack(crops), "landmarks_px": np.stack(moved), "confidence": shown.confidence, **labels}
 
 
 def decoded(jpeg: bytes) -> UInt8[np.ndarray, "S S 3"]:

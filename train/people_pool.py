@@ -13,8 +13,8 @@ from jaxtyping import Float
 LOOK_AHEAD = 4  # times the pool's size: how many tracks are read at most to find both kinds before the first is drawn
 
 
-class Told(NamedTuple):
-    """The shapes of a track, as `python -m train.prepare refined` found them."""
+class PseudoLabels(NamedTuple):
+    """The shapes of a track, identity in standard deviations, as `python -m train.prepare refined` found them."""
 
     identity: Float[np.ndarray, " I"]
     expression: Float[np.ndarray, "N E"]
@@ -29,7 +29,7 @@ class HeldTrack(NamedTuple):
     landmarks_px: Float[np.ndarray, "N 68 3"]
     confidence: Float[np.ndarray, "N 68"]
     yaw_deg: Float[np.ndarray, " N"]
-    told: Told | None = None
+    labels: PseudoLabels | None = None
 
 
 class TrackPool:

@@ -6,7 +6,8 @@ turned      draw fitted photos turned in depth
 synthetic   draw people who do not exist
 people      find, label and crop the faces in videos and in several photos of a person, as shards for training on pairs
 clips       draw clips of people who do not exist, as frames in VoxCeleb's folders: videos for `people` without labels
-refined     refine the shapes of such people by the flow between their frames, for stage `multi`'s recipe `told`
+refined     refine the shapes of such people by the flow between their frames, for stage `multi`'s recipe
+            `pseudo_labels`
 flow        draw unseen scenes with their flow or disparity, for `python -m eval flow|stereo --layout generated`;
             or take frames of unseen clips, for `python -m eval clips`
 """

@@ -71,6 +71,15 @@ def _clips_people(run: Figures) -> str:
     return f"{run.scored('people')} people, {run.count('frames')} frames: {ours} mm; mean face {floor} mm"
 
 
+def _clips_refined(run: Figures) -> str:
+    errors = ("per_vertex_mm", "neutral_mm")
+    return " / ".join(run.text(2, "people", "summary", name, "mean") for name in errors) + " mm"
+
+
+def _scan_refined(run: Figures) -> str:
+    return f"{run.text(2, 'scan', 'summary', 'pooled_median_mm', 'mean')} mm"
+
+
 def _clips_spread(run: Figures) -> str:
     spreads = ("identity_spread", "identity_spread_across_people")
     spread = " / ".join(run.text(2, "people", "summary", name, "mean") for name in spreads)
@@ -177,7 +186,13 @@ ROWS = (
     Row(
         "the same, spread of the identity in a clip / across people; jitter of landmarks", "clips_shape", _clips_spread
     ),
+    Row(
+        "those clips, one identity each, refined by the flow between its frames: with expression / neutral",
+        "clips_shape_refined",
+        _clips_refined,
+    ),
     Row("clip of the scan, median distance: a frame / the frames' mean", "clips_shape", _clips_scan, part="scan"),
+    Row("the same clip, refined", "clips_shape_refined", _scan_refined, part="scan"),
     Row("3D protocols on that scan, mean of the five yaws / mean face", "scan_protocols", _protocols),
     Row("the morphable model itself on that scan, identity fitted to its surface", "model", _model),
     Row("dlib's example faces", "dlib", _dlib),

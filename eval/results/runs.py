@@ -72,6 +72,8 @@ class Figures(NamedTuple):
         if not isinstance(weights, dict) or weights.get("file") != "embedded":
             return []
         used = _OTHERS.get(str(self.content.get("benchmark")), _FACES)
+        if self.content.get("together") == "refined":
+            used = (*used, *_OTHERS["flow"])
         then, now = self.content.get("environment", {}).get("embedded_sha256", {}), embedded_sha256()
         return [name for name in used if then.get(name) != now.get(name)]
 
@@ -117,6 +119,8 @@ def _name_of(path: Path, content: dict[str, Any]) -> str:
         return f"aflw2000_{content.get('crop')}"
     if benchmark in _NAMES and method == "face3d":
         return _NAMES[benchmark]
+    if benchmark == "clips-shape" and method == "face3d, refined":
+        return "clips_shape_refined"
     if benchmark == "flow" and content.get("layout") in _LAYOUTS and method in ("face3d", "dis"):
         return f"flow_{content['layout']}_{method}"
     if benchmark == "clips" and method in ("face3d", "dis"):
