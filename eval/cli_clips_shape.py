@@ -80,12 +80,7 @@ def _clip_method(choice: "Choice", together: str) -> "ClipMethod | None":
         )
     from eval.command import face3d_method
     from eval.method_face3d_clip import Face3dClip
-    from face3d.checkpoint import asset_path
-    from face3d.optical_flow import EMBEDDED, forward_flow, load_flow_network
-    from face3d.video import FLOW_PAIRS
+    from face3d.optical_flow import flow_of_pairs
 
     reconstructor = face3d_method(choice.weights, choice.model, choice.device).reconstructor
-    if together == "shared":
-        return Face3dClip(reconstructor)
-    network = load_flow_network(asset_path(EMBEDDED)).to(reconstructor.device)
-    return Face3dClip(reconstructor, forward_flow(network, FLOW_PAIRS))
+    return Face3dClip(reconstructor, flow_of_pairs(reconstructor.device) if together == "refined" else None)

@@ -23,7 +23,7 @@ from eval.now_region import LANDMARKS, face_region
 from face3d.camera import project
 from face3d.consistency import SwappedPairs, counted_triangles, swap_all
 from face3d.crops import crop_around, network_crops
-from face3d.flow_adjustment import adjust_to_flow
+from face3d.flow_adjustment import compare_frames, solve
 from face3d.losses import flow_consistency, semantic_consistency, without_rigid_motion
 from face3d.losses_flow import census_loss, rgb_loss
 from face3d.reconstruct import FaceEstimate, FaceNetworks
@@ -99,7 +99,7 @@ def _losses_of_identities(
         swapped = swap_all(crops[None], vertices_px[None], networks.model.triangles, counted, pairs)
         losses[name] = _losses(swapped, frozen)
     vertices_px, pose = _placed(found, estimate, networks)
-    change = adjust_to_flow(crops[None], vertices_px[None], pose, networks.model, frozen.flow, counted)
+    change = solve(compare_frames(crops[None], vertices_px[None], pose, networks.model, frozen.flow, counted))
     losses["after"] = {}
     for name, identity in (("found", found), ("after", found + change.identity[0])):
         losses[name][ADJUSTMENT] = _error_mm(identity, clip, networks)

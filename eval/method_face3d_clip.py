@@ -14,8 +14,6 @@ from face3d.flow_adjustment import Flow
 from face3d.keyframes import KeyframePool
 from face3d.refine import refine_sightings
 
-SHARED, REFINED = "shared", "refined"
-
 
 class Face3dClip:
     """What `face3d.reconstruct_video` makes of a clip, from the true boxes in place of its tracking, not smoothed.
@@ -24,7 +22,7 @@ class Face3dClip:
 
     def __init__(self, reconstructor: Reconstructor, flow: Flow | None = None) -> None:
         self.reconstructor, self.flow = reconstructor, flow
-        self.name = f"face3d, {SHARED if flow is None else REFINED}"
+        self.name = f"face3d, {'shared' if flow is None else 'refined'}"
 
     def predict_clip(
         self, images: Sequence[UInt8[np.ndarray, "H W 3"]], boxes_px: Float[np.ndarray, "T 4"]

@@ -95,23 +95,6 @@ class Comparison(NamedTuple):
         )
 
 
-def adjust_to_flow(
-    frames: Float[Tensor, "B K 3 H W"],
-    vertices_px: Float[Tensor, "B K V 3"],
-    pose: ScaledOrthography,
-    model: MorphableModel,
-    flow: Flow,
-    counted: Bool[Tensor, " F"] | None = None,
-    config: AdjustmentConfig = AdjustmentConfig(),
-    to_anchor: Float[Tensor, "B I"] | None = None,
-) -> Adjustment:
-    """What brings the shapes of B people in K frames nearer to the flow between their frames; zero where none is seen.
-
-    `compare_frames`, and `solve`; arguments and errors are theirs.
-    """
-    return solve(compare_frames(frames, vertices_px, pose, model, flow, counted, config.points), config, to_anchor)
-
-
 @torch.no_grad()
 def compare_frames(
     frames: Float[Tensor, "B K 3 H W"],

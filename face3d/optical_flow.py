@@ -19,6 +19,9 @@ from face3d.networks.flow import FlowConfig, FlowNetwork
 from face3d.pipeline import pick_device
 from face3d.warping import occluded_by_consistency
 
+FLOW_PAIRS = 6
+"""Pairs whose flow `flow_of_pairs` computes at once."""
+
 STAGE = "flow"
 EMBEDDED = "flow.safetensors"
 
@@ -157,6 +160,12 @@ def forward_flow(network: FlowNetwork, at_once: int | None = None) -> Flow:
         return torch.cat([network(some).forward_px for some in pairs.split(at_once or len(pairs))])
 
     return flow
+
+
+def flow_of_pairs(device: str | torch.device, weights: str | os.PathLike[str] | None = None) -> Flow:
+    """The flow of pairs by a network of two frames, the embedded one where None. Errors as of its file."""
+    network = load_flow_network(asset_path(EMBEDDED) if weights is None else weights)
+    return forward_flow(network.to(device), FLOW_PAIRS)
 
 
 def flow_config(values: Mapping[str, Any]) -> FlowConfig:

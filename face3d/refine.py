@@ -33,7 +33,7 @@ LEAST_TURN_DEG = 10.0
 """Keyframes that all see a face from directions closer than this tell nothing of its shape."""
 
 ADJUSTMENT = AdjustmentConfig(identity_ridge=0.02, expression_ridge=0.1, pose_ridge=0.01, points=512)
-"""In pixels of the keyframes' crops; chosen on 80 generated clips that no figure is of."""
+"""In pixels of the keyframes' crops; chosen on 80 generated clips that are in no table."""
 
 LEAST_GAIN = 0.02
 """The share of the held-out flow that an identity must explain; likewise chosen."""

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from face3d import overlay
-from face3d.checkpoint import asset_path
 from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.export import format_of
 from face3d.face_track import FaceTrack as FaceTrack
@@ -23,7 +22,7 @@ from face3d.face_track import Portrait, Refinement, Sighting, about_model, build
 from face3d.io import replace_files
 from face3d.keyframes import KeyframePool
 from face3d.morphable import MorphableModel
-from face3d.optical_flow import EMBEDDED, forward_flow, load_flow_network
+from face3d.optical_flow import flow_of_pairs
 from face3d.pipeline import CHUNK, SMALLEST_PHOTO_PX, Reconstructor, default_reconstructor
 from face3d.refine import refine_sightings
 from face3d.region import cut_region
@@ -38,9 +37,6 @@ Refining = Callable[[int, int], None]
 
 OVERLAY_SIDE_PX = 1920
 """Larger frames are shrunk in overlay videos."""
-
-FLOW_PAIRS = 6
-"""Pairs of keyframes whose flow is computed at once."""
 
 _OFF_CENTRE = 0.1  # of the crop's side: a face that lies farther off, or has another size, is cropped again
 _BETTER = 1.02  # times the confidence of a portrait that replaces another
@@ -196,7 +192,7 @@ class _FirstPass:
         """Improve what was seen of the tracks that will be kept."""
         assert self._keyframes is not None
         kept = self._kept()
-        flow = forward_flow(load_flow_network(asset_path(EMBEDDED)).to(self._device), FLOW_PAIRS)
+        flow = flow_of_pairs(self._device)
         for number, track in enumerate(kept):
             self._sightings[track], self._refinements[track] = refine_sightings(
                 self._sightings[track], self._keyframes[track].kept, self._model, flow

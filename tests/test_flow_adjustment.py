@@ -10,8 +10,8 @@ from face3d.camera import project
 from face3d.flow_adjustment import (
     Adjustment,
     AdjustmentConfig,
+    Flow,
     Points,
-    adjust_to_flow,
     chosen_points,
     compare_frames,
     compared,
@@ -26,6 +26,7 @@ from face3d.types import ScaledOrthography
 
 SIZE = (96, 96)
 YAWS_DEG = (-20.0, 0.0, 25.0)
+SOFT = AdjustmentConfig()
 LOOSE = AdjustmentConfig(identity_ridge=1e-7, expression_ridge=1e-7, pose_ridge=1e-7)
 
 
@@ -72,6 +73,18 @@ def moved_points(model: MorphableModel, found: Tensor, true: Tensor) -> list[Poi
         slid = torch.einsum("bpxy,bpy->bpx", chosen.slope, at(true, i) - at(found, i))
         points.append(chosen._replace(difference_px=at(true, j) - at(found, j) - slid))
     return points
+
+
+def adjust_to_flow(
+    frames: Tensor,
+    meshes: Tensor,
+    pose: ScaledOrthography,
+    model: MorphableModel,
+    flow: Flow,
+    config: AdjustmentConfig = SOFT,
+    to_anchor: Tensor | None = None,
+) -> Adjustment:
+    return solve(compare_frames(frames, meshes, pose, model, flow), config, to_anchor)
 
 
 def _nothing(change: Adjustment) -> Adjustment:
@@ -171,7 +184,7 @@ def test_where_nothing_is_seen_the_anchor_holds(model: MorphableModel) -> None:
     none = solve(unseen)
     assert not unseen.shared.any() and not unexplained_px(unseen, none).any()
     assert not none.identity.any() and not none.expression.any()
-    anchored = adjust_to_flow(frames, meshes, pose, model, flow, nothing, to_anchor=to_anchor)
+    anchored = solve(unseen, to_anchor=to_anchor)
     torch.testing.assert_close(anchored.identity, to_anchor)
 
 

@@ -81,6 +81,9 @@ def _only(name: str, **weights: float) -> MultiTrainConfig:
 
 
 _RESIDUAL = replace(ALL, name="residual", consistency=replace(ALL.consistency, residual_flow=1.5))
+_SOLVED_FOR = replace(
+    _only("solved_for"), landmark_weight=0.5, prior_weight=1e-4, agreement_weight=0.0, views_weight=2.0
+)
 CONFIGS: dict[str, TrainConfig] = {
     "fast": ALL,
     "all": replace(ALL, name="all"),
@@ -92,25 +95,9 @@ CONFIGS: dict[str, TrainConfig] = {
     "residual": _RESIDUAL,
     "held": replace(_RESIDUAL, name="held", hold_expression=True),
     "adjusted": replace(
-        _only("adjusted"),
-        frames=4,
-        batch_size=4,
-        least_yaw_gap_deg=20.0,
-        landmark_weight=0.5,
-        prior_weight=1e-4,
-        agreement_weight=0.0,
-        adjustment_weight=30.0,
-        views_weight=2.0,
+        _SOLVED_FOR, name="adjusted", frames=4, batch_size=4, least_yaw_gap_deg=20.0, adjustment_weight=30.0
     ),
-    "pseudo_labels": replace(
-        _only("pseudo_labels"),
-        batch_size=16,
-        landmark_weight=0.5,
-        prior_weight=1e-4,
-        agreement_weight=0.0,
-        pseudo_label_weight=3.0,
-        views_weight=2.0,
-    ),
+    "pseudo_labels": replace(_SOLVED_FOR, name="pseudo_labels", batch_size=16, pseudo_label_weight=3.0),
 }
 
 

@@ -6,11 +6,10 @@ which the refinement does not hold are left out. A shard in, a shard out, writte
 made stays.
 """
 
-import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from face3d.face_track import Sighting, shared_identity
 from face3d.flow_adjustment import Flow
 from face3d.keyframes import MOST, KeyframePool
 from face3d.morphable import MorphableModel
-from face3d.optical_flow import EMBEDDED as EMBEDDED_FLOW
-from face3d.optical_flow import forward_flow, load_flow_network
+from face3d.optical_flow import flow_of_pairs
 from face3d.pipeline import pick_device
 from face3d.reconstruct import FaceNetworks
 from face3d.refine import Refined, refine_face
-from face3d.video import FLOW_PAIRS
 from train.people_batches import decoded, held_track, read_samples, shards_in
+from train.people_shards import add_files
 
 Sample = tuple[dict[str, Any], list[bytes]]
 """A track's description and the JPEGs of its frames."""
@@ -45,17 +43,11 @@ def read_networks(
     where = pick_device(device)
     morphable = MorphableModel.load(model)
     networks = FaceNetworks.read(weights or asset_path("reconstruct.safetensors"), morphable).to(where).eval()
-    network = load_flow_network(flow or asset_path(EMBEDDED_FLOW)).to(where)
-    return networks, forward_flow(network, FLOW_PAIRS)
+    return networks, flow_of_pairs(where, flow)
 
 
 def write_refined(
-    folders: Sequence[Path],
-    out: Path,
-    networks: FaceNetworks,
-    flow: Flow,
-    most_frames: int = MOST,
-    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    folders: Sequence[Path], out: Path, networks: FaceNetworks, flow: Flow, most_frames: int = MOST
 ) -> str:
     """Refine the tracks of all shards in the folders; returns what to tell at the end.
 
@@ -63,9 +55,8 @@ def write_refined(
     if most_frames < 2:
         raise ValueError(f"got {most_frames} frame of a track: a refinement takes two or more")
     out.mkdir(parents=True, exist_ok=True)
-    numbers = dict(zip(shards_in(folders), range(10**6), strict=False))
-    for shard in progress(list(numbers)):
-        target = out / f"people-{numbers[shard]:06d}.tar"
+    for number, shard in enumerate(shards_in(folders)):
+        target = out / f"people-{number:06d}.tar"
         if not target.exists():
             _write_shard(shard, target, networks, flow, most_frames)
     there = [description for shard in shards_in([out]) for description, _ in read_samples(shard)]
@@ -80,10 +71,7 @@ def _write_shard(shard: Path, target: Path, networks: FaceNetworks, flow: Flow, 
             key = f"{target.stem}-{number:05d}"
             files = {f"{key}.json": json.dumps(description, ensure_ascii=False).encode()}
             files |= {f"{key}.f{row:03d}.jpg": jpeg for row, jpeg in enumerate(jpegs)}
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
+            add_files(archive, files)
     os.replace(part, target)
 
 

@@ -165,10 +165,7 @@ class _ShardWriter:
         for track in tracks:
             if self._archive is None:
                 self._archive = tarfile.open(self._part, "w", format=tarfile.PAX_FORMAT)
-            for name, content in sample_files(track, self.config).items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                self._archive.addfile(member, io.BytesIO(content))
+            add_files(self._archive, sample_files(track, self.config))
         frames = sum(len(track.frames) for track in tracks)
         self._tracks += len(tracks)
         self._sources.append({"key": source.key, "person": source.person, "tracks": len(tracks), "frames": frames})
@@ -191,6 +188,14 @@ class _ShardWriter:
             os.replace(self._part, self.out / shard)
             self._next += 1
         self._archive, self._tracks, self._sources = None, 0, []
+
+
+def add_files(archive: tarfile.TarFile, files: dict[str, bytes]) -> None:
+    """Write members in their order."""
+    for name, content in files.items():
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
 
 
 def sample_files(track: Track, config: TrackConfig) -> dict[str, bytes]:
