@@ -281,34 +281,41 @@ def test_a_student_begins_as_a_teacher_without_its_upsampler() -> None:
     torch.testing.assert_close(dict(other.state_dict()), dict(teacher.state_dict()))
 
 
+def ablation(out: Path, table: str) -> Any:
+    changes = ["data.size=32", "batch_size=2", "validation_scenes=3"]
+    arguments = ["--table", table, "--out", str(out), "--steps", "4", "--workers", "0"]
+    app = typer.Typer()
+    app.command()(flow_ablation.command)
+    return CliRunner().invoke(app, [*arguments, *(part for change in changes for part in ("--set", change))])
+
+
 def test_the_ablation_trains_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(flow.NETWORKS, "small", TINY)
     monkeypatch.setitem(flow.NETWORKS, "small3", replace(TINY, frames=3))
     trained = []
 
     def watched(*args: Any) -> Path:
-        trained.append(args[1].name)
+        trained.append((args[1].name, args[1].seed, len(args[2].weights)))
         return run(*args)
 
     monkeypatch.setattr("train.flow_ablation.run", watched)
-    changes = ["data.size=32", "batch_size=2", "validation_scenes=3"]
-    arguments = [
-        "--out",
-        str(tmp_path),
-        "--steps",
-        "4",
-        "--workers",
-        "0",
-        *(part for c in changes for part in ("--set", c)),
-    ]
-    app = typer.Typer()
-    app.command()(flow_ablation.command)
-    for _ in range(2):
-        result = CliRunner().invoke(app, arguments)
+    for table in ("selflow", "selflow", "students", "stereo"):
+        result = ablation(tmp_path, table)
         assert result.exit_code == 0, result.output
-    assert trained == ["photometric", "occlusion", "occlusion", "occlusion", "rectangles", "selflow"]
-    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert list(rows) == [row.name for row in flow_ablation.ROWS if row.shown]
-    assert all(set(values) == set(flow_ablation.FIGURES) for values in rows.values())
+        rows = json.loads((tmp_path / f"{table}.json").read_text())["rows"]
+        assert list(rows) == [row.name for row in flow_ablation.TABLES[table]]
+        assert all(set(flow_ablation.FIGURES) <= set(values) for values in rows.values())
+    assert set(flow_ablation.STEREO_FIGURES) <= set(rows["its student"])
+    no_teachers = ("photometric", "occlusion", "occlusion", "occlusion")
+    assert trained[:6] == [*((name, 0, 0) for name in no_teachers), ("rectangles", 0, 1), ("selflow", 0, 1)]
+    assert trained[6:9] == [("occlusion", 0, 0), ("occlusion", 1, 0), ("ddflow", 0, 1)]
+    assert trained[9:11] == [("distillflow", 0, 1), ("distillflow", 0, 2)]
+    assert [name for name, *_ in trained[11:]] == ["stereo", "flow2stereo", "flow2stereo", "flow2stereo_student"]
+
+
+def test_a_table_without_the_rows_that_it_starts_from(tmp_path: Path) -> None:
+    result = ablation(tmp_path, "stereo")
+    assert result.exit_code == 1 and "'stereo' needs" in result.output and not (tmp_path / "stereo.json").exists()
 
 
 @pytest.mark.parametrize(
