@@ -6,6 +6,7 @@ import typer
 
 from eval import tables
 from eval.command import Data, Device, Json, Model, Weights, data_folder, face3d_method, write_run
+from eval.scan import OUTER_EYE_DISTANCE_MM
 
 
 def scan_protocols(
@@ -13,6 +14,9 @@ def scan_protocols(
     edge_mm: Annotated[
         float, typer.Option(min=0.0, help="Split the scan's edges until none is longer; 0 leaves its own vertices.")
     ] = 4.0,
+    eyes_mm: Annotated[
+        float, typer.Option(min=60.0, max=130.0, help="Outer eye corners of the scan, whose unit is not known.")
+    ] = OUTER_EYE_DISTANCE_MM,
     weights: Weights = None,
     model: Model = None,
     device: Device = None,
@@ -23,10 +27,11 @@ def scan_protocols(
     from eval.scan_shape import ScanShape
 
     method = face3d_method(weights, model, device)
-    shape = ScanShape(data_folder(data, "scans/lee_perry_smith"), method.model)
+    shape = ScanShape(data_folder(data, "scans/lee_perry_smith"), method.model, eyes_mm)
     rows = run_scan_protocols(shape, method, method.model, edge_mm or None)
     tables.show_scan_protocols(rows)
     summary: dict[str, dict[str, Any]] = {row.protocol: {} for row in rows}
     for row in rows:
         summary[row.protocol][row.figure] = row.as_dict()
-    write_run(json, weights, {"benchmark": "scan-protocols", "edge_mm": edge_mm, "summary": summary})
+    settings = {"edge_mm": edge_mm, "eyes_mm": eyes_mm}
+    write_run(json, weights, {"benchmark": "scan-protocols", **settings, "summary": summary})

@@ -32,9 +32,11 @@ _SEEN_FROM_DEG = (-60.0, -30.0, 0.0, 30.0, 60.0)
 
 
 class HeadScan:
-    """The scan in millimetres. FileNotFoundError names a missing file."""
+    """The scan in millimetres, `outer_eye_distance_mm` of which its outer eye corners are apart.
 
-    def __init__(self, folder: Path) -> None:
+    FileNotFoundError names a missing file."""
+
+    def __init__(self, folder: Path, outer_eye_distance_mm: float = OUTER_EYE_DISTANCE_MM) -> None:
         for name in ("scan.npz", "color.jpg"):
             if not (folder / name).is_file():
                 raise FileNotFoundError(
@@ -43,7 +45,8 @@ class HeadScan:
         with np.load(folder / "scan.npz", allow_pickle=False) as fields:
             vertices, self.triangles, uv = (fields[name] for name in ("vertices", "faces", "uv"))
         placed = np.array([_PLACED[index] for index in LANDMARKS])
-        self.mm_per_unit = OUTER_EYE_DISTANCE_MM / float(np.linalg.norm(placed[0] - placed[3]))
+        self._smaller = OUTER_EYE_DISTANCE_MM / outer_eye_distance_mm
+        self.mm_per_unit = outer_eye_distance_mm / float(np.linalg.norm(placed[0] - placed[3]))
         self.vertices_mm: Float[np.ndarray, "V 3"] = vertices.astype(np.float64) * self.mm_per_unit
         self.landmarks_mm: Float[np.ndarray, "7 3"] = placed * self.mm_per_unit
         self.texture = Textured(read_image(folder / "color.jpg"), np.stack([uv[:, 0], 1.0 - uv[:, 1]], 1))
@@ -70,7 +73,7 @@ class HeadScan:
 
     def photo(self, yaw_deg: float, size_px: int = 450, seed: int = 0) -> tuple[np.ndarray, View]:
         """A lit picture of the head at a yaw, the face about 40 % of it, and the view it was taken from."""
-        view = turned_view((0.0, yaw_deg, 0.0), self.region.centre, 0.0031 * size_px, size_px)
+        view = turned_view((0.0, yaw_deg, 0.0), self.region.centre, 0.0031 * size_px * self._smaller, size_px)
         background = backdrop(seed, size_px)
         return draw(view.project(self.vertices_mm), self.triangles, self.texture, background, Light()), view
 

@@ -15,7 +15,7 @@ from eval.distance import Surface
 from eval.error_mesh import ErrorMesh
 from eval.now_region import LANDMARKS
 from eval.protocol import Prediction, Record, Sample
-from eval.scan import HeadScan
+from eval.scan import OUTER_EYE_DISTANCE_MM, HeadScan
 from face3d.metrics import landmark_box_px
 from face3d.morphable import MorphableModel
 
@@ -23,12 +23,16 @@ YAWS_DEG = (-60.0, -30.0, 0.0, 30.0, 60.0)
 
 
 class ScanShape:
-    """Pictures of the Lee Perry-Smith scan. The face's box comes from the model's mean landmarks on the scan."""
+    """Pictures of the Lee Perry-Smith scan. The face's box comes from the model's mean landmarks on the scan.
+
+    The pictures are the same whatever the distance of the outer eye corners, which gives the scan its size."""
 
     name = "shape: Lee Perry-Smith scan"
 
-    def __init__(self, folder: Path, model: MorphableModel) -> None:
-        self.scan = HeadScan(folder)
+    def __init__(
+        self, folder: Path, model: MorphableModel, outer_eye_distance_mm: float = OUTER_EYE_DISTANCE_MM
+    ) -> None:
+        self.scan = HeadScan(folder, outer_eye_distance_mm)
         mean = model.landmarks_of(model.mean[None])[0].cpu().numpy().astype(np.float64)
         self.landmarks_mm = align_points(mean[list(LANDMARKS)], self.scan.landmarks_mm).apply(mean)
 

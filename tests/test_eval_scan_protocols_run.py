@@ -126,9 +126,10 @@ def test_scan_protocols_command(data_dir: Path, tmp_path: Path, monkeypatch) -> 
     monkeypatch.setattr(cli_scan_protocols, "face3d_method", lambda *_: Face3d(fake_reconstructor([[0.0, 0, 9, 9]])))
     monkeypatch.setattr(scan_shape, "YAWS_DEG", (-30.0,))
     arguments = ["scan-protocols", "--data", str(data_dir), "--edge-mm", "0", "--json", str(tmp_path / "s.json")]
-    result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(commands.app, [*arguments, "--eyes-mm", "94"], catch_exceptions=False)
     assert result.exit_code == 0 and "FaceWarehouse" in result.output
     content = json.loads((tmp_path / "s.json").read_text())
+    assert (content["edge_mm"], content["eyes_mm"]) == (0.0, 94.0)
     assert content["benchmark"] == "scan-protocols" and content["weights"] == {"file": "embedded"}
     assert set(content["summary"]["REALY"]) == {"nose", "mouth", "forehead", "cheek", "all"}
     median = content["summary"]["NoW"]["median"]

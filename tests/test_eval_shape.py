@@ -94,6 +94,15 @@ def test_scan_benchmark_runs_with_the_mean_face(data_dir: Path, model: Morphable
     assert errors.pop() > 0.5
 
 
+def test_the_pictures_of_the_scan_do_not_tell_its_size(data_dir: Path, model: MorphableModel) -> None:
+    folder = data_dir / "scans" / "lee_perry_smith"
+    usual, larger = ScanShape(folder, model), ScanShape(folder, model, outer_eye_distance_mm=108.0)
+    np.testing.assert_allclose(larger.scan.vertices_mm, 1.2 * usual.scan.vertices_mm)
+    one, other = (next(shape.samples()) for shape in (usual, larger))
+    assert np.abs(one.image.astype(int) - other.image).mean() < 0.1
+    np.testing.assert_allclose(one.box_px, other.box_px, atol=1e-3)
+
+
 def test_a_missing_scan_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="scan.npz"):
         HeadScan(tmp_path)

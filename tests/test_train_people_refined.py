@@ -1,5 +1,6 @@
 """Refined tracks as shards: what is found reaches the batches and the loss, what does not hold is left out."""
 
+import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from train.config import Inputs
 from train.multi import MultiTask, MultiTrainConfig
 from train.objective import ConsistencyWeights
 from train.people_batches import PeopleBatches, held_track, read_samples
-from train.people_refined import refined_tracks, seen, write_refined
+from train.people_refined import OpenRefiner, Refiner, refined_tracks, seen, write_refined
+from train.people_shards import add_files
 from train.prepare import app
 
 CPU = torch.device("cpu")
@@ -55,6 +57,10 @@ def shards(inputs: Inputs, networks: FaceNetworks, tmp_path_factory: pytest.Temp
     return write_shards(tmp_path_factory.mktemp("people") / "shards", networks.model, people=4, frames=5)
 
 
+def refine(networks: FaceNetworks, shards: list[Path], out: Path, frames: int = 3) -> str:
+    return write_refined(shards, out, lambda: Refiner(networks, still, frames), {"frames": frames})
+
+
 def still(pairs: Tensor) -> Tensor:
     return torch.zeros(len(pairs), 2, *pairs.shape[-2:])
 
@@ -80,7 +86,7 @@ def test_what_holds_is_written_and_learned_from(
     shards: Path,
     tmp_path: Path,
 ) -> None:
-    told = write_refined([shards], tmp_path / "refined", networks, still, 3)
+    told = refine(networks, [shards], tmp_path / "refined")
     assert told.startswith("3 tracks, 9 frames")
     before = {about["person"]: (about, jpegs) for about, jpegs in read_samples(shards / "people-000000.tar")}
     for about, jpegs in read_samples(tmp_path / "refined" / "people-000000.tar"):
@@ -122,12 +128,12 @@ def test_what_holds_is_written_and_learned_from(
 
 @pytest.mark.usefixtures("stand_in")
 def test_shards_that_are_there_stay(networks: FaceNetworks, shards: Path, tmp_path: Path) -> None:
-    write_refined([shards], tmp_path, networks, still, 3)
+    refine(networks, [shards], tmp_path)
     calls, before = found.calls, (tmp_path / "people-000000.tar").read_bytes()
     (tmp_path / "people-000001.part").write_bytes(b"what a kill left")
-    write_refined([shards], tmp_path, networks, still, 3)
+    refine(networks, [shards], tmp_path)
     assert found.calls == calls and (tmp_path / "people-000000.tar").read_bytes() == before
-    write_refined([shards, shards], tmp_path, networks, still, 3)
+    refine(networks, [shards, shards], tmp_path)
     assert found.calls == 2 * calls and not list(tmp_path.glob("*.part"))
     assert len(list(tmp_path.glob("people-*.tar"))) == 2
 
@@ -137,18 +143,49 @@ def test_heads_that_do_not_turn_tell_nothing(networks: FaceNetworks, shards: Pat
 
 
 def test_what_is_wrong_is_said(inputs: Inputs, networks: FaceNetworks, shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 frame of a track"):
-        write_refined([shards], tmp_path, networks, still, 1)
     with pytest.raises(FileNotFoundError, match="no people-NNNNNN.tar"):
-        write_refined([tmp_path], tmp_path / "out", networks, still)
+        refine(networks, [tmp_path], tmp_path / "out")
     with pytest.raises(ValueError, match="p0 has no pseudo-labels.*prepare refined"):
         next(PeopleBatches((shards,), pseudo_labels=True)(0))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_shards_of_other_settings_do_not_mix(networks: FaceNetworks, shards: Path, tmp_path: Path) -> None:
+    refine(networks, [shards], tmp_path)
+    with pytest.raises(ValueError, match=r"'frames': 3.*expected.*'frames': 2"):
+        refine(networks, [shards], tmp_path, 2)
+    other = shards.with_name("other")
+    other.mkdir()
+    (other / "people-000000.tar").write_bytes((shards / "people-000000.tar").read_bytes())
+    with pytest.raises(ValueError, match="give the same folders first"):
+        refine(networks, [other, shards], tmp_path)
+    with pytest.raises(ValueError, match=r"no refined.json: give an empty folder"):
+        refine(networks, [other], shards)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_damaged_shard_is_named(networks: FaceNetworks, tmp_path: Path) -> None:
+    (tmp_path / "people").mkdir()
+    shard = tmp_path / "people" / "people-000000.tar"
+    with tarfile.open(shard, "w") as archive:
+        add_files(archive, {"a.json": b'{"format": "of another program"}', "a.f000.jpg": b""})
+    told = refine(networks, [shard.parent], tmp_path / "out")
+    assert told.startswith("0 tracks") and f"skipped: {shard}: " in told
+    assert not list((tmp_path / "out").glob("people-*"))
+
+
+def test_settings_tell_the_files(inputs: Inputs, tmp_path: Path) -> None:
+    one = OpenRefiner(inputs.extra[0], inputs.weights[0]).settings()
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(inputs.weights[0].read_bytes())
+    assert OpenRefiner(inputs.extra[0], copy).settings() == one
+    assert OpenRefiner(inputs.extra[0]).settings()["weights"] != one["weights"]
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_command_takes_weights(inputs: Inputs, shards: Path, tmp_path: Path) -> None:
     flow = write_flow_weights(tmp_path / "flow.safetensors", TINY)
     given = ["--weights", inputs.weights[0], "--flow", flow, "--model", inputs.extra[0], "--device", "cpu"]
-    arguments = ["refined", "--people", shards, "-o", tmp_path / "out", "--frames", 2, *given]
+    arguments = ["refined", "--people", shards, "-o", tmp_path / "out", "--frames", 2, "--workers", 0, *given]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0 and "3 tracks, 6 frames" in result.output

@@ -3,24 +3,29 @@
 What the networks say of a track is refined on its keyframes (`face3d.keyframes`, `face3d.refine`): one identity and the
 expression of each, which networks can then learn from single frames, far cheaper than by losses between them. Tracks on
 which the refinement does not hold are left out. A shard in, a shard out, written aside and renamed: what an earlier run
-made stays.
+made stays. `refined.json` tells the settings, and the shards that those of the folder are made of, in their order.
 """
 
+import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from rich.console import Console
+from rich.progress import track
 
 from face3d.checkpoint import asset_path
 from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.face_track import Sighting, shared_identity
 from face3d.flow_adjustment import Flow
+from face3d.io import replace_files
 from face3d.keyframes import MOST, KeyframePool
 from face3d.morphable import MorphableModel
 from face3d.optical_flow import flow_of_pairs
@@ -29,50 +34,117 @@ from face3d.reconstruct import FaceNetworks
 from face3d.refine import Refined, refine_face
 from train.people_batches import decoded, held_track, read_samples, shards_in
 from train.people_shards import add_files
+from train.people_workers import results_of
 
+FORMAT, VERSION, HEADER = "face3d-refined", 1, "refined.json"
 Sample = tuple[dict[str, Any], list[bytes]]
 """A track's description and the JPEGs of its frames."""
 
 
-def read_networks(
-    weights: Path | None, flow: Path | None, model: Path, device: str | None
-) -> tuple[FaceNetworks, Flow]:
-    """The networks that are refined, and the flow between frames; the embedded ones where None.
+class Job(NamedTuple):
+    """A shard of tracks, and that of its refined ones."""
 
-    Errors as of their files."""
-    where = pick_device(device)
-    morphable = MorphableModel.load(model)
-    networks = FaceNetworks.read(weights or asset_path("reconstruct.safetensors"), morphable).to(where).eval()
-    return networks, flow_of_pairs(where, flow)
+    shard: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class OpenRefiner:
+    """Opens a `Refiner` in whichever process calls it; files that are None are the embedded ones."""
+
+    model: Path
+    weights: Path | None = None
+    flow: Path | None = None
+    device: str | None = None
+    most_frames: int = MOST
+
+    def __call__(self) -> "Refiner":
+        """Errors as of the networks' files."""
+        device = pick_device(self.device)
+        model = MorphableModel.load(self.model)
+        networks = FaceNetworks.read(self._weights, model).to(device).eval()
+        return Refiner(networks, flow_of_pairs(device, self.flow), self.most_frames)
+
+    def settings(self) -> dict[str, Any]:
+        """What the refined shapes depend on: files by their SHA-256."""
+        files = {"model": self.model, "weights": self._weights, "flow": self.flow or asset_path("flow.safetensors")}
+        return {"frames": self.most_frames, **{name: _sha256(path) for name, path in files.items()}}
+
+    @property
+    def _weights(self) -> Path:
+        return self.weights or asset_path("reconstruct.safetensors")
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """Writes the refined tracks of a shard."""
+
+    networks: FaceNetworks
+    flow: Flow
+    most_frames: int = MOST
+
+    def __call__(self, job: Job) -> int:
+        """The number of tracks. ValueError, OSError: the shard cannot be read."""
+        part, count = job.target.with_suffix(".part"), 0
+        try:
+            with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+                for about, jpegs in refined_tracks(job.shard, self.networks, self.flow, self.most_frames):
+                    key = f"{job.target.stem}-{count:05d}"
+                    files = {f"{key}.json": json.dumps(about, ensure_ascii=False).encode()}
+                    add_files(archive, files | {f"{key}.f{row:03d}.jpg": jpeg for row, jpeg in enumerate(jpegs)})
+                    count += 1
+            os.replace(part, job.target)
+        finally:
+            part.unlink(missing_ok=True)
+        return count
 
 
 def write_refined(
-    folders: Sequence[Path], out: Path, networks: FaceNetworks, flow: Flow, most_frames: int = MOST
+    folders: Sequence[Path],
+    out: Path,
+    open_refiner: Callable[[], Callable[[Job], int]],
+    settings: Mapping[str, Any],
+    workers: int = 0,
 ) -> str:
-    """Refine the tracks of all shards in the folders; returns what to tell at the end.
+    """Refine the tracks of all shards in the folders, in processes; returns what to tell at the end.
 
-    FileNotFoundError: a folder without shards. ValueError: less than two frames, or samples of another format."""
-    if most_frames < 2:
-        raise ValueError(f"got {most_frames} frame of a track: a refinement takes two or more")
-    out.mkdir(parents=True, exist_ok=True)
-    for number, shard in enumerate(shards_in(folders)):
-        target = out / f"people-{number:06d}.tar"
-        if not target.exists():
-            _write_shard(shard, target, networks, flow, most_frames)
-    there = [description for shard in shards_in([out]) for description, _ in read_samples(shard)]
+    FileNotFoundError: a folder without shards. ValueError: ``out`` was made of other shards, or with other settings."""
+    shards = shards_in(folders)
+    _start_folder(out, shards, settings)
+    jobs = [Job(shard, out / f"people-{number:06d}.tar") for number, shard in enumerate(shards)]
+    left = [job for job in jobs if not job.target.exists()]
+    console = Console(stderr=True)
+    results = results_of(iter(left), open_refiner, workers)
+    bar = track(results, "shards", total=len(left), console=console, disable=not console.is_terminal)
+    skipped = [f"{job.shard}: {result}" for job, result in bar if isinstance(result, str)]
+    there = [description for job in jobs if job.target.exists() for description, _ in read_samples(job.target)]
     frames = sum(len(description["frames"]) for description in there)
-    return f"{len(there)} tracks, {frames} frames refined in {out}"
+    told = [f"{len(there)} tracks, {frames} frames refined in {out}", *(f"skipped: {each}" for each in skipped)]
+    return "\n".join(told)
 
 
-def _write_shard(shard: Path, target: Path, networks: FaceNetworks, flow: Flow, most_frames: int) -> None:
-    part = target.with_suffix(".part")
-    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
-        for number, (description, jpegs) in enumerate(refined_tracks(shard, networks, flow, most_frames)):
-            key = f"{target.stem}-{number:05d}"
-            files = {f"{key}.json": json.dumps(description, ensure_ascii=False).encode()}
-            files |= {f"{key}.f{row:03d}.jpg": jpeg for row, jpeg in enumerate(jpegs)}
-            add_files(archive, files)
-    os.replace(part, target)
+def _start_folder(out: Path, shards: Sequence[Path], settings: Mapping[str, Any]) -> None:
+    """Note what the folder is made of; further shards may follow those that it was made of before."""
+    header = {"format": FORMAT, "version": VERSION, "settings": dict(settings)}
+    names = [f"{shard.parent.name}/{shard.name}" for shard in shards]
+    path = out / HEADER
+    if path.exists():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        before = there.pop("shards", [])
+        if there != header:
+            raise ValueError(f"{path} says {there}, expected {header}: take the same settings, or another folder")
+        if names[: len(before)] != before:
+            raise ValueError(f"{path} names {before}, got {names}: give the same folders first, or another output")
+    elif out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} holds files but no {HEADER}: give an empty folder, or one that was begun by this step")
+    replace_files({path: json.dumps({**header, "shards": names}, indent=1).encode()})
+    for part in out.glob("*.part"):
+        part.unlink()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refined_tracks(shard: Path, networks: FaceNetworks, flow: Flow, most_frames: int) -> Iterator[Sample]:

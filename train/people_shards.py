@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from face3d.io import replace_files
 from train.people_folders import FoundPeople, Source
 from train.people_tracks import OpenFinder, Track, TrackConfig
-from train.people_workers import Finder, tracks_of
+from train.people_workers import results_of
 
 FORMAT, VERSION = "face3d-people", 1
 SHARD = re.compile(r"people-(\d{6})\.tar")
@@ -54,7 +54,7 @@ class Totals:
 def make_shards(
     sources: Iterable[Source],
     out: Path,
-    open_finder: Callable[[], Finder],
+    open_finder: Callable[[], Callable[[Source], list[Track]]],
     config: TrackConfig,
     workers: int = 1,
     tracks_per_shard: int = 256,
@@ -68,7 +68,7 @@ def make_shards(
     finished = _start_folder(out, config)
     waiting = (source for source in sources if source.key not in finished)
     with _ShardWriter(out, config, tracks_per_shard) as writer:
-        for source, tracks in tracks_of(waiting, open_finder, workers):
+        for source, tracks in results_of(waiting, open_finder, workers):
             if isinstance(tracks, str):
                 log.debug("%s: %s", source.path, tracks)
                 yield Done(source, 0, 0, tracks)

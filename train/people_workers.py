@@ -1,60 +1,61 @@
-"""Sources gone through in several processes, none of which takes the others down with it."""
+"""Items gone through in several processes, none of which takes the others down with it."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
+from typing import Any, TypeVar
 
 import cv2
 import torch
 
-from train.people_folders import Source
-from train.people_tracks import Track
+Item = TypeVar("Item", bound=Hashable)
+Result = TypeVar("Result")
+Open = Callable[[], Callable[[Item], Result]]
 
-Finder = Callable[[Source], list[Track]]
 
+def results_of(
+    items: Iterator[Item], open_worker: Open[Item, Result], workers: int
+) -> Iterator[tuple[Item, Result | str]]:
+    """What comes of each item, or why nothing does, as they come; 0 `workers`: in this process.
 
-def tracks_of(
-    sources: Iterator[Source], open_finder: Callable[[], Finder], workers: int
-) -> Iterator[tuple[Source, list[Track] | str]]:
-    """Tracks of each source, or why it cannot be read, as they come; 0 `workers`: in this process.
-
-    `open_finder` is hashable and picklable, and called once a process; what it raises is raised here."""
+    `open_worker` is hashable and picklable, and called once a process; what it raises is raised here. Of what the
+    worker then raises, ValueError, OSError and OpenCV's errors are an item's own affair."""
     if workers == 0:
-        for source in sources:
-            yield source, _work(open_finder, source)
+        for item in items:
+            yield item, _work(open_worker, item)
         return
-    while died := (yield from _pool(sources, open_finder, workers)):
-        for source in died:  # one of them did it: each alone
-            if (yield from _pool(iter([source]), open_finder, 1)):
-                yield source, "the process that read it died"
+    while died := (yield from _pool(items, open_worker, workers)):
+        for item in died:  # one of them did it: each alone
+            if (yield from _pool(iter([item]), open_worker, 1)):
+                yield item, "the process that read it died"
 
 
 def _pool(
-    sources: Iterator[Source], open_finder: Callable[[], Finder], workers: int
-) -> Generator[tuple[Source, list[Track] | str], None, list[Source]]:
-    """Go through the sources in processes. Returns those whose outcome is not known because a process died."""
+    items: Iterator[Item], open_worker: Open[Item, Result], workers: int
+) -> Generator[tuple[Item, Result | str], None, list[Item]]:
+    """Go through the items in processes. Returns those whose outcome is not known because a process died."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_process)
-    flying: dict[Source, Future[list[Track] | str]] = {}
+    flying: dict[Item, Future[Result | str]] = {}
     try:
         while True:
-            for source in islice(sources, 2 * workers - len(flying)):
-                flying[source] = Future()  # known even if the next line fails
-                flying[source] = pool.submit(_work, open_finder, source)
+            for item in islice(items, 2 * workers - len(flying)):
+                flying[item] = Future()  # known even if the next line fails
+                flying[item] = pool.submit(_work, open_worker, item)
             if not flying:
                 return []
             finished = wait(flying.values(), return_when=FIRST_COMPLETED).done
-            for source in [source for source, future in flying.items() if future in finished]:
-                result = flying[source].result()
-                del flying[source]
-                yield source, result
+            for item in [item for item, future in flying.items() if future in finished]:
+                result = flying[item].result()
+                del flying[item]
+                yield item, result
     except BrokenProcessPool:
         return list(flying)
     finally:
@@ -77,14 +78,14 @@ def _leave_with(sentinel: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _opened(open_finder: Callable[[], Finder]) -> Finder:
-    return open_finder()
+def _opened(open_worker: Callable[[], Any]) -> Any:
+    return open_worker()
 
 
-def _work(open_finder: Callable[[], Finder], source: Source) -> list[Track] | str:
-    """Tracks, or why the source cannot be read; what `open_finder` raises is raised."""
-    finder = _opened(open_finder)
+def _work(open_worker: Open[Item, Result], item: Item) -> Result | str:
+    """What comes of the item, or why nothing does; what `open_worker` raises is raised."""
+    worker: Callable[[Item], Result] = _opened(open_worker)
     try:
-        return finder(source)
+        return worker(item)
     except (ValueError, OSError, cv2.error) as error:
         return str(error) or type(error).__name__

@@ -92,14 +92,15 @@ def refined(
     weights: Annotated[Path | None, typer.Option(help="of stage `single` or `multi` (the embedded ones)")] = None,
     flow: Annotated[Path | None, typer.Option(help="of stage `flow` (the embedded ones)", exists=True)] = None,
     frames: Annotated[int, typer.Option(help="of a track, at most", min=2)] = 6,
+    workers: Annotated[int, typer.Option(help="processes; 0: none beside this one", min=0)] = 2,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ... (CUDA where there is one)")] = None,
     model: Model = EMBEDDED,
 ) -> None:
     """Refine the shapes of tracked people by the flow between their frames; shards that are there stay."""
-    from train.people_refined import read_networks, write_refined
+    from train.people_refined import OpenRefiner, write_refined
 
-    networks, flows = read_networks(weights, flow, model, device)
-    typer.echo(write_refined(people, out, networks, flows, frames))
+    open_refiner = OpenRefiner(model, weights, flow, device, frames)
+    typer.echo(write_refined(people, out, open_refiner, open_refiner.settings(), workers))
 
 
 @app.command()
