@@ -30,7 +30,7 @@ from face3d.morphable import MorphableModel
 from face3d.networks_file import is_unguided
 from face3d.optical_flow import forward_flow, load_flow_network
 from face3d.parse import FaceParser
-from train.config import Inputs, OptimiserConfig, TrainConfig, as_dict
+from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.mixed_batches import PeopleAndViews, beside, views_of
 from train.multi_inputs import complete_inputs as complete_inputs
 from train.objective import ConsistencyWeights, Parser, consistency_losses
@@ -46,6 +46,7 @@ from train.weights_files import by_stage
 
 log = logging.getLogger(__name__)
 PICTURED = 6
+VIEW_WEIGHTS = ("landmark_weight", "shape_weight", "neutral_weight", "prior_weight")  # of stage single's losses
 BALANCED_ON = 8  # held-out people on whom the terms of the loss are weighed, with as many views as they have frames
 
 
@@ -292,24 +293,19 @@ class MultiTask:
         return {"swapped": people_panel(pairs, found.vertices_px[:, 0], triangles, self.flow, self.parser)}
 
     def describe(self) -> dict[str, Any]:
-        """The networks' configurations, as stage single."""
-        return self.model.describe()
+        """The networks' configurations, as stage single, and by which weights of losses the views judged them."""
+        if self.views is None:
+            return self.model.describe()
+        return {**self.model.describe(), "views": {name: getattr(self.views.config, name) for name in VIEW_WEIGHTS}}
 
 
 def judged_as(config: SingleTrainConfig, weights: Path) -> SingleTrainConfig:
-    """The configuration with the weights of the losses that these weights of stage single were trained with: what was
-    learned from landmarks alone must not be told its shapes by the views. As it is for those of another stage."""
+    """The configuration with the weights of the losses that these weights of stage single were trained with, or those
+    of stage multi on the way from there: what was learned from landmarks alone must not be told its shapes by the
+    views. As it is where they do not say."""
     meta = load_weights(weights)[1]
-    if meta.get("stage") != "single":
-        return config
-    told = {**as_dict(config), **meta.get("config", {})}
-    return replace(
-        config,
-        landmark_weight=float(told["landmark_weight"]),
-        shape_weight=float(told["shape_weight"]),
-        neutral_weight=float(told["neutral_weight"]),
-        prior_weight=float(told["prior_weight"]),
-    )
+    told = meta.get("config", {}) if meta.get("stage") == "single" else meta.get("network", {}).get("views", {})
+    return replace(config, **{name: float(told[name]) for name in VIEW_WEIGHTS if name in told})
 
 
 def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedPeople:
