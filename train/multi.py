@@ -31,6 +31,7 @@ from face3d.networks_file import is_unguided
 from face3d.optical_flow import forward_flow, load_flow_network
 from face3d.parse import FaceParser
 from train.config import Inputs, OptimiserConfig, TrainConfig
+from train.config import change as changed
 from train.mixed_batches import PeopleAndViews, beside, views_of
 from train.multi_inputs import complete_inputs as complete_inputs
 from train.objective import ConsistencyWeights, Parser, consistency_losses
@@ -305,7 +306,7 @@ def judged_as(config: SingleTrainConfig, weights: Path) -> SingleTrainConfig:
     views. As it is where they do not say."""
     meta = load_weights(weights)[1]
     told = meta.get("config", {}) if meta.get("stage") == "single" else meta.get("network", {}).get("views", {})
-    return replace(config, **{name: float(told[name]) for name in VIEW_WEIGHTS if name in told})
+    return changed(config, [f"{name}={told[name]}" for name in VIEW_WEIGHTS if name in told])
 
 
 def _networks(path: Path | None, model_path: Path) -> PeopleNetworks | UnguidedPeople:
