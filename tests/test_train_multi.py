@@ -306,7 +306,7 @@ def test_rows_of_the_ablation_differ_in_their_losses() -> None:
 def test_the_ablation_trains_and_measures_every_row_once(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained, measured = [], []
+    trained, measured, together = [], [], []
 
     def train(stage: str, config: MultiTrainConfig, given: Inputs, options: RunOptions, fabric: Fabric) -> Path:
         trained.append((stage, config.name, config.batch_size, options.steps))
@@ -315,6 +315,7 @@ def test_the_ablation_trains_and_measures_every_row_once(
     def evaluate(arguments: list[str], check: bool) -> None:
         assert check and arguments[1:4] == ["-m", "eval", "clips-shape"]
         measured.append(Path(arguments[arguments.index("--weights") + 1]))
+        together.append(arguments[arguments.index("--together") + 1])
         summary = {name: {"mean": float(len(measured))} for name in ablation.FIGURES}
         Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps({"people": {"summary": summary}}))
 
@@ -324,9 +325,11 @@ def test_the_ablation_trains_and_measures_every_row_once(
         ablation.run_ablation(train, inputs, options, ["batch_size=5"], "cpu")
     recipes = ("no_pairs", "rgb", "census", "census_flow", "census_semantic", "all", "residual", "held", "adjusted")
     assert trained == [("multi", recipe, 5, 7) for recipe in recipes]
-    assert measured == [inputs.weights[0], *(tmp_path / "out" / r / "weights.safetensors" for r in recipes)]
+    learned = [tmp_path / "out" / recipe / "weights.safetensors" for recipe in recipes]
+    assert measured == [inputs.weights[0], *learned, inputs.weights[0]]
+    assert together == [*["frames"] * 10, "refined"]
     table = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == list(range(1, 11))
+    assert table["steps"] == 7 and [row["neutral_mm"] for row in table["rows"].values()] == list(range(1, 12))
     with pytest.raises(ValueError, match="--steps or --minutes"):
         ablation.run_ablation(train, inputs, RunOptions(tmp_path), [], "cpu")
     with pytest.raises(ValueError, match="starts from stage single"):

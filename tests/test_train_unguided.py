@@ -207,7 +207,7 @@ def test_the_ablation_has_rows_for_either_kind(
     ablation.run_ablation(train, both, RunOptions(tmp_path / "out", steps=7), [], "cpu")
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert list(table["rows"])[-3:] == [
-        "shapes adjusted to the flow",
+        "step 2, clips refined",
         "pose regressed, step 2 only",
         "pose regressed, all",
     ]
@@ -215,7 +215,7 @@ def test_the_ablation_has_rows_for_either_kind(
         ("adjusted", "adjusted", (guided, flow)),
         ("all", "pose_regressed_all", (unguided, flow)),
     ]
-    assert measured[0] == guided and measured[-2] == unguided and len(measured) == 12
+    assert measured[0] == guided and measured[-2] == unguided and len(measured) == 13
     alone = RunOptions(tmp_path / "alone", steps=7)
     ablation.run_ablation(train, people, alone, [], "cpu")
     assert len(json.loads((tmp_path / "alone" / "table.json").read_text())["rows"]) == 2

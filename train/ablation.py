@@ -3,11 +3,11 @@
 The rows of Liu et al., "Unsupervised 3D face reconstruction with pose guidance" (ACCV 2020), table 1: the single-frame
 weights as they are, then stage `multi` from them with more and more of its losses. Rows the paper does not have: "step
 2, as long", trained as they are without any loss between frames (what more training alone brings); two in which the
-flow that no rigid motion explains counts beside all of the paper's losses; and one that learns shapes adjusted to the
-flow, without losses on pictures. Shapes are measured by `python -m eval clips-shape`, on generated clips of unseen
-people. Rows that are measured are kept: a run that was stopped goes on with the next. Where weights of stage `single`
-without pose guidance are given (too), so are the rows "pose regressed", single- and multi-frame: the paper's "without
-PGN".
+flow that no rigid motion explains counts beside all of the paper's losses; one that learns shapes adjusted to the
+flow, without losses on pictures; and the single-frame weights with the frames of a clip refined together. Shapes are
+measured by `python -m eval clips-shape`, on generated clips of unseen people. Rows that are measured are kept: a run
+that was stopped goes on with the next. Where weights of stage `single` without pose guidance are given (too), so are
+the rows "pose regressed", single- and multi-frame: the paper's "without PGN".
 """
 
 import json
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -30,11 +30,13 @@ from train.weights_files import by_stage
 
 
 class Row(NamedTuple):
-    """A line of the table: folder of its run, recipe of stage `multi` (None: the single-frame weights as they are)."""
+    """A line of the table: folder of its run, recipe of stage `multi` (None: the single-frame weights as they are), and
+    how the frames of a clip are seen together."""
 
     name: str
     folder: str
     recipe: str | None
+    together: Literal["frames", "refined"] = "frames"
 
 
 ROWS = (
@@ -48,6 +50,7 @@ ROWS = (
     Row("all, residual flow", "residual", "residual"),
     Row("the same, expressions held", "held", "held"),
     Row("shapes adjusted to the flow", "adjusted", "adjusted"),
+    Row("step 2, clips refined", "step_2_refined", None, "refined"),
 )
 UNGUIDED_ROWS = (
     Row("pose regressed, step 2 only", "pose_regressed_step_2", None),
@@ -78,7 +81,7 @@ def run_ablation(train: Train, inputs: Inputs, options: RunOptions, changes: lis
                     config = change(CONFIGS[row.recipe], changes)
                     fabric = Fabric(accelerator=accelerator, devices=1, precision=config.precision)
                     weights = train("multi", config, given, replace(options, out=measured.parent, resume=True), fabric)
-                measure(weights, measured, given)
+                measure(weights, measured, given, row.together)
             rows[row.name] = _summary(measured)
     content = json.dumps({"steps": options.steps, "minutes": options.minutes, "rows": rows}, indent=1) + "\n"
     (options.out / "table.json").write_text(content, encoding="utf-8")
@@ -100,12 +103,12 @@ def by_kind(inputs: Inputs) -> list[tuple[tuple[Row, ...], Inputs]]:
     return parts
 
 
-def measure(weights: Path, out: Path, inputs: Inputs) -> None:
+def measure(weights: Path, out: Path, inputs: Inputs, together: str) -> None:
     """Errors of weights as `eval clips-shape` writes them. subprocess.CalledProcessError: it failed, and said why."""
     out.parent.mkdir(parents=True, exist_ok=True)
     models = [path for path in inputs.extra if path.suffix == ".npz"]
     model = ["--model", str(models[0])] if models else []
-    where = ["--data", str(inputs.data_dir), "--weights", str(weights), "--json", str(out)]
+    where = ["--data", str(inputs.data_dir), "--weights", str(weights), "--together", together, "--json", str(out)]
     subprocess.run([sys.executable, "-m", "eval", "clips-shape", *where, *model], check=True)
 
 
