@@ -33,9 +33,9 @@ def data_folder(data: Path, name: str) -> Path:
 
 def source_of(weights: Path | None) -> dict[str, str]:
     """What the JSON says of the weights that made a run."""
-    from eval.report import sha256
+    from face3d.checkpoint import sha256_of
 
-    return {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256(weights)}
+    return {"file": "embedded"} if weights is None else {"file": weights.name, "sha256": sha256_of(weights)}
 
 
 def save(path: Path | None, content: dict[str, Any]) -> None:

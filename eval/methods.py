@@ -83,11 +83,10 @@ class Choice:
 
 def _checksums(assets: tuple[str, ...], file: Path | None) -> list[str]:
     """SHA-256 of the user's file where there is one, and of embedded files."""
-    from eval.report import sha256
-    from face3d.checkpoint import asset_path
+    from face3d.checkpoint import asset_path, sha256_of
 
-    own = [] if file is None else [sha256(file)]
-    return own + [sha256(asset_path(name)) for name in assets]
+    own = [] if file is None else [sha256_of(file)]
+    return own + [sha256_of(asset_path(name)) for name in assets]
 
 
 def face3d(choice: Choice, benchmark: Pictured, crop: Crop) -> Method:

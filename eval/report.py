@@ -1,6 +1,5 @@
 """A run as JSON: every value of every sample, the figures of the table, and the machine that made them."""
 
-import hashlib
 import json
 import math
 import os
@@ -57,11 +56,6 @@ def embedded_sha256() -> dict[str, str]:
     manifest = Path(face3d.__file__).parent / "assets" / "manifest.json"
     entries = json.loads(manifest.read_text(encoding="utf-8"))
     return {name: entry["sha256"] for name, entry in entries.items() if Path(name).suffix in _LEARNED}
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, so that a figure names the weights it was measured with."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run_as_dict(run: Run) -> dict[str, Any]:

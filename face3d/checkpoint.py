@@ -92,17 +92,22 @@ def write_manifest(folder: str | Path | None = None) -> dict[str, dict[str, Any]
     """List every asset's SHA-256 and size in `manifest.json`, after an asset was changed. Returns the list."""
     root = Path(folder) if folder is not None else _ASSETS
     files = sorted(p for p in root.iterdir() if p.is_file() and p.name != "manifest.json" and p.name[0] not in "._")
-    entries = {p.name: {"sha256": hashlib.sha256(p.read_bytes()).hexdigest(), "bytes": p.stat().st_size} for p in files}
+    entries = {p.name: {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in files}
     aside = root / f".manifest.json.{os.getpid()}"
     aside.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     os.replace(aside, root / "manifest.json")
     return entries
 
 
-@functools.lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, changed_ns: int) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. OSError: it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    return sha256_of(path)
 
 
 def _to_stored(name: str, tensor: Tensor) -> Tensor:

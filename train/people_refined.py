@@ -6,7 +6,6 @@ which the refinement does not hold are left out. A shard in, a shard out, writte
 made stays. `refined.json` tells the settings, and the shards that those of the folder are made of, in their order.
 """
 
-import hashlib
 import json
 import os
 import tarfile
@@ -21,7 +20,7 @@ from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.progress import track
 
-from face3d.checkpoint import asset_path
+from face3d.checkpoint import asset_path, sha256_of
 from face3d.crops import as_array, crop_around, network_crops, transform_batch
 from face3d.face_track import Sighting, shared_identity
 from face3d.flow_adjustment import Flow
@@ -68,7 +67,7 @@ class OpenRefiner:
     def settings(self) -> dict[str, Any]:
         """What the refined shapes depend on: files by their SHA-256."""
         files = {"model": self.model, "weights": self._weights, "flow": self.flow or asset_path("flow.safetensors")}
-        return {"frames": self.most_frames, **{name: _sha256(path) for name, path in files.items()}}
+        return {"frames": self.most_frames, **{name: sha256_of(path) for name, path in files.items()}}
 
     @property
     def _weights(self) -> Path:
@@ -140,11 +139,6 @@ def _start_folder(out: Path, shards: Sequence[Path], settings: Mapping[str, Any]
     replace_files({path: json.dumps({**header, "shards": names}, indent=1).encode()})
     for part in out.glob("*.part"):
         part.unlink()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refined_tracks(shard: Path, networks: FaceNetworks, flow: Flow, most_frames: int) -> Iterator[Sample]:
