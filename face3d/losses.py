@@ -19,6 +19,16 @@ def point_distance(
     return weighted_mean((points - target).square().sum(-1).add(1e-10).sqrt(), weights)
 
 
+def opening_difference(
+    points: Float[Tensor, "B N C"], target: Float[Tensor, "B N C"], pairs: tuple[tuple[int, int], ...]
+) -> Float[Tensor, " B"]:
+    """Mean distance between what separates the points of each pair and what ought to, in the unit of the points: lids
+    and lips that must meet or part, wherever they are (Feng et al., DECA, SIGGRAPH 2021, the eye closure loss)."""
+    first, second = ([pair[side] for pair in pairs] for side in (0, 1))
+    missed = (points[:, first] - points[:, second]) - (target[:, first] - target[:, second])
+    return missed.square().sum(-1).add(1e-10).sqrt().mean(1)
+
+
 def gaussian_nll(
     points: Float[Tensor, "B N C"],
     target: Float[Tensor, "B N C"],

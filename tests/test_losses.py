@@ -9,6 +9,7 @@ from face3d.losses import (
     coefficient_prior,
     gaussian_nll,
     identity_disagreement,
+    opening_difference,
     point_distance,
     weighted_mean,
     without_rigid_motion,
@@ -31,6 +32,18 @@ def test_point_distance_has_a_gradient_at_zero() -> None:
     points = torch.zeros(1, 3, 2, requires_grad=True)
     point_distance(points, torch.zeros(1, 3, 2), torch.ones(1, 3)).sum().backward()
     assert points.grad is not None and bool(torch.isfinite(points.grad).all())
+
+
+def test_openings_are_compared_wherever_they_are() -> None:
+    """Lids 3 apart that ought to be 1 apart miss by 2; where they are, and what else moves, counts for nothing."""
+    target = torch.tensor([[[0.0, 0.0], [0.0, 1.0], [5.0, 5.0], [5.0, 7.0]]])
+    points = torch.tensor([[[9.0, 4.0], [9.0, 7.0], [8.0, 1.0], [8.0, 3.0]]])
+    assert opening_difference(points, target, ((0, 1),)).item() == pytest.approx(2.0, abs=1e-3)
+    assert opening_difference(points, target, ((0, 1), (2, 3))).item() == pytest.approx(1.0, abs=1e-3)
+    assert opening_difference(points[:, [1, 0, 2, 3]], target, ((0, 1),)).item() == pytest.approx(4.0, abs=1e-3)
+    points.requires_grad_()
+    opening_difference(points, points.detach(), ((0, 1),)).sum().backward()
+    assert points.grad is not None and points.grad.isfinite().all()
 
 
 def test_likelihood_is_best_at_the_true_variance() -> None:

@@ -255,7 +255,7 @@ def test_recipes_that_cannot_be(changes: list[str], weights: bool, message: str,
 @pytest.mark.parametrize(
     ("data", "labels", "message"),
     [
-        (DataConfig(scenes=0.0), False, "expected a share"),
+        (DataConfig(scenes=0.0), False, "a share of any"),
         (DataConfig(videos=0.5), True, "scenes or faces alone"),
         (DataConfig(videos=0.5), False, "name their folders"),
     ],

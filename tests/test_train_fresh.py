@@ -1,5 +1,6 @@
 """Views drawn while training: shares, reuse, other heads under a photo's skin, nobody on both sides."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from face3d.morphable_file import MorphableArrays
 from tests.toy_views import toy_model, toy_photos, toy_views
 from train.augment import PLAIN
-from train.fresh import Drawer, FreshBatches, Mix, aside_weight, choose_batches, choose_held_out
+from train.fresh import Drawer, FreshBatches, Mix, aside_weight, choose_batches, choose_held_out, shut_weight
 from train.photos import load_photos
 from train.profiling import landmarks_of, project, vertices_of
+from train.synthetic import LIDS, Generator
 from train.view_batches import ViewBatches
 from train.views import Turner
 
@@ -79,6 +81,30 @@ def test_people_who_look_aside_are_drawn_more_often() -> None:
     weight = aside_weight(np.array([0.0, -17.0, 27.0, -27.0, 45.0, 90.0]))
     np.testing.assert_allclose(weight[:4], [1, 1, np.e, np.e], rtol=1e-6)
     assert weight[4] > 15 and weight[5] == 35
+
+
+def with_lids(model: MorphableArrays) -> MorphableArrays:
+    """The first two expressions are those of the lids."""
+    names = (*LIDS, *(f"other{at}" for at in range(len(model.expression_basis) - len(LIDS))))
+    return replace(model, meta=replace(model.meta, expression_names=names))
+
+
+def test_people_whose_eyes_are_shut_are_drawn_more_often(model_path: Path) -> None:
+    model = MorphableArrays.load(model_path)
+    expression = np.zeros((4, len(model.expression_basis)))
+    expression[:, :2] = np.array([0.0, 0.4, 0.6, 1.0])[:, None]
+    weight = shut_weight(with_lids(model), expression)
+    np.testing.assert_allclose(weight[:2], 1.0)
+    assert 3 < weight[2] < weight[3] < 10
+    np.testing.assert_array_equal(shut_weight(model, expression), 1.0)  # a model whose expressions have no such names
+
+
+def test_some_synthetic_people_shut_their_eyes(model_path: Path, photos_dir: Path) -> None:
+    model = with_lids(MorphableArrays.load(model_path))
+    generator, rng = Generator(model, load_photos(photos_dir)), np.random.default_rng(0)
+    lids = np.stack([generator.coefficients(rng)[1][:2] for _ in range(600)])
+    both, one = (lids >= 0.4).all(1), (lids >= 0.4).any(1)
+    assert 0.08 < both.mean() < 0.16 < one.mean() < 0.35 and lids.max() <= 1.2
 
 
 def test_held_out_views_are_always_the_same(model_path: Path, photos_dir: Path) -> None:

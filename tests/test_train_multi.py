@@ -193,6 +193,7 @@ def test_views_tell_no_more_than_stage_single_was_told(with_views: Inputs, tmp_p
     assert task.views is not None
     told = task.views.config
     assert (told.landmark_weight, told.shape_weight, told.neutral_weight, told.prior_weight) == (0.7, 0.0, 0.0, 3e-3)
+    assert told.closure_weight == 0.0
     own = SingleTrainConfig(shape_weight=0.3)
     assert judged_as(own, with_views.weights[0]) == own  # they do not say
     multi = {**meta, "stage": "multi", "config": as_dict(CONFIG)}
@@ -200,7 +201,7 @@ def test_views_tell_no_more_than_stage_single_was_told(with_views: Inputs, tmp_p
     assert judged_as(own, weights) == own  # nor do these
     save_weights(weights, state, {**multi, "network": task.describe()})
     assert judged_as(own, weights) == replace(
-        own, landmark_weight=0.7, shape_weight=0.0, neutral_weight=0.0, prior_weight=3e-3
+        own, landmark_weight=0.7, shape_weight=0.0, neutral_weight=0.0, closure_weight=0.0, prior_weight=3e-3
     )
 
 

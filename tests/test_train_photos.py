@@ -10,8 +10,8 @@ from face3d.checkpoint import asset_path
 from face3d.morphable import MorphableModel
 from train import mediapipe_tie
 from train.fit import fit_points, place
-from train.mediapipe_tie import FITTED, Tie, neutral_faces, settle, skin_triangles, tied_basis
-from train.photos import population_centre
+from train.mediapipe_tie import FITTED, SHUT, USUAL, Tie, neutral_faces, settle, shut, skin_triangles, tied_basis
+from train.photos import BLINK_STD, expression_std, population_centre
 
 SIGMA_MM = 5.0
 
@@ -107,6 +107,34 @@ def test_neutral_faces_neither_smile_nor_speak(
     chosen = neutral_faces(model, true_tie, centre, smiling, SIGMA_MM)[:, 0, 2]
     assert 4 <= len(chosen) < 15 and chosen.max() < 20
     assert (chosen % 3 == 0).mean() < 0.2
+
+
+def test_lids_of_shut_eyes_meet() -> None:
+    """Labels leave a gap between lids that touch: it goes, a usual one stays, and nothing but upper lids moves."""
+    faces = np.random.default_rng(0).normal(0, 60.0, (3, 478, 3))
+    size = np.sqrt(faces.var(axis=1).sum(-1))
+    upper, lower = (points[mediapipe_tie.EYES[0]] for points in (mediapipe_tie.UPPER, mediapipe_tie.LOWER))
+    for face, gap in zip(range(3), (0.8 * SHUT, USUAL, 2 * SHUT), strict=True):
+        faces[face, upper] = faces[face, lower] + [0.0, -gap * size[face], 0.0]
+    size = np.sqrt(faces.var(axis=1).sum(-1))
+    closer = shut(faces)
+    gap = np.linalg.norm(closer[:, upper] - closer[:, lower], axis=-1).mean(1) / size
+    np.testing.assert_allclose(gap[0], 0.0, atol=1e-9)
+    np.testing.assert_allclose(gap[1], USUAL, rtol=0.05)
+    assert SHUT < gap[2] < 2 * SHUT
+    others = np.setdiff1d(np.arange(478), mediapipe_tie.UPPER[:10])
+    np.testing.assert_array_equal(closer[:, others], faces[:, others])
+
+
+def test_faces_without_a_label_stay_so() -> None:
+    assert np.isnan(shut(np.full((1, 478, 3), np.nan))).all()
+
+
+def test_a_blink_is_cheaper_than_looking_down(model: MorphableModel) -> None:
+    assert model.expression_names is not None
+    std = dict(zip(model.expression_names, expression_std(model).tolist(), strict=True))
+    assert std["eyeBlinkLeft"] == std["eyeBlinkRight"] == BLINK_STD > 2 * std["eyeLookDownLeft"]
+    assert torch.equal(expression_std(MorphableModel.random(0)), MorphableModel.random(0).expression_std)
 
 
 def test_faces_cannot_be_neutral_without_names(centre: torch.Tensor, true_tie: Tie, labels: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from face3d.morphable_file import MorphableArrays
 from face3d.types import ScaledOrthography
 from tests.toy_views import toy_model, toy_photos, toy_views
 from train.augment import PLAIN, AugmentConfig, augment
-from train.fit import Fit, fit_points, point_basis
+from train.fit import Fit, Gaps, fit_points, place, point_basis
 from train.labels import person_of, read_labels
 from train.photos import PATCH, PATCH_FACTOR, _patch, load_photos, true_yaw_deg, turn_far
 from train.profiling import apparent_yaw_deg, border_loop, ring_triangles, to_model_mm, turn, view_of
@@ -74,6 +74,26 @@ def test_fit_holds_a_rotation_that_is_given() -> None:
     torch.testing.assert_close(fit.pose.translation_px, pose.translation_px, rtol=0, atol=0.05)
     wrong = torch.from_numpy(turn(np.diag([1.0, -1.0, -1.0]), 10.0, 5.0)).float()[None]
     assert float(fit_points(basis, model.expression_std, points_px, rotation=wrong).rms_mm) > 3 * float(fit.rms_mm)
+
+
+def test_gaps_are_fitted_where_points_are_not() -> None:
+    """Labels that err together tell little of where points are, but what separates two of them well."""
+    model = MorphableModel.random(3)
+    corners = model.triangles
+    basis = point_basis(model, corners, torch.full((len(corners), 3), 1 / 3))
+    expression = 3 * model.expression_std[None]
+    frontal = torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None]
+    pose = ScaledOrthography(frontal, torch.tensor([1.3]), torch.tensor([[50.0, 60.0]]))
+    shape = model.vertices(torch.zeros(1, model.identity_count), expression)[:, corners].mean(2)
+    goal = project(shape, pose)[..., :2]
+    gaps = Gaps(torch.tensor([0, 4]), torch.tensor([9, 17]), 0.1)
+
+    def missed_mm(told: Gaps | None) -> float:
+        fit = fit_points(basis, model.expression_std, goal, 50.0, rotation=frontal, gaps=told)
+        error = place(basis, fit) - goal
+        return float((error[:, gaps.first] - error[:, gaps.second]).norm(dim=-1).mean() / fit.pose.scale[0])
+
+    assert missed_mm(None) > 1.0 and missed_mm(gaps) < 0.1 * missed_mm(None)
 
 
 def test_only_large_yaws_are_corrected() -> None:

@@ -1,12 +1,13 @@
 """Where frame sequences for flow come from: generated scenes, videos, drawn faces, stereo scenes; and superpixels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 
+from train.flow_scenes import StereoScenes
 from train.flow_views import noisy_frame
 from train.task import Batch, BatchSource
 
@@ -27,6 +28,22 @@ class Mixture:
         streams = [source(seed + at) for at, source in enumerate(self.sources)]
         while True:
             yield {"frames": next(streams[rng.choice(len(streams), p=share)])["frames"]}
+
+
+@dataclass(frozen=True)
+class StereoPairs:
+    """Seed -> endless batches of `frames` (B,2,3,H,W), left and right of stereo scenes: two of each, a moment apart.
+
+    As one kind of a mixture; Flow2Stereo's constraints between all four frames need `StereoScenes` alone."""
+
+    scenes: StereoScenes
+    batch_size: int
+
+    def __call__(self, seed: int) -> Iterator[Batch]:
+        """Batches."""
+        scenes = replace(self.scenes, batch_size=(self.batch_size + 1) // 2)
+        for batch in scenes(seed):
+            yield {"frames": batch["frames"].unflatten(1, (2, 2)).flatten(0, 1)[: self.batch_size]}
 
 
 @dataclass(frozen=True)

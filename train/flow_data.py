@@ -6,7 +6,7 @@ from pathlib import Path
 
 from train.config import Inputs
 from train.face_clips import FaceClips, held_out_clips
-from train.flow_batches import Mixture, WithSegments
+from train.flow_batches import Mixture, StereoPairs, WithSegments
 from train.flow_folders import FrameSequences
 from train.flow_scenes import FlowScenes, StereoScenes, held_out_scenes
 from train.pgn import EMBEDDED_MODEL
@@ -15,13 +15,14 @@ from train.task import Batch, BatchSource
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Side of the square frames, and the shares of batches from generated scenes, from the videos of `--extra`, and of
-    drawn faces; or stereo scenes alone."""
+    """Side of the square frames, and the shares of batches from generated scenes, from the videos of `--extra`, of
+    drawn faces, and of left and right of stereo scenes; or stereo scenes alone, with their four frames."""
 
     size: int = 224
     scenes: float = 1.0
     videos: float = 0.0
     faces: float = 0.0
+    stereo_pairs: float = 0.0
     stereo: bool = False
 
 
@@ -49,11 +50,14 @@ def sources(
             (config.scenes, FlowScenes(size_hw, frames, batch_size, folders.videos)),
             (config.videos, FrameSequences(folders.videos, size_hw, frames, batch_size)),
             (config.faces, _faces(config, folders, frames, batch_size)),
+            (config.stereo_pairs, StereoPairs(StereoScenes(size_hw, batch_size, folders.videos), batch_size)),
         ]
         used = [(share, kind) for share, kind in kinds if share > 0]
-        if not used or (labels and (len(used) > 1 or config.videos > 0)):
-            wanted = "scenes or faces alone, which have labels" if labels else "a share of scenes, videos or faces"
+        if not used or (labels and (len(used) > 1 or config.videos > 0 or config.stereo_pairs > 0)):
+            wanted = "scenes or faces alone, which have labels" if labels else "a share of any"
             raise ValueError(f"the recipe's data are {config}: expected {wanted}")
+        if config.stereo_pairs > 0 and frames != 2:
+            raise ValueError("data.stereo_pairs are of two frames: take a network of two frames, --set network=small.")
         if config.videos > 0 and not folders.videos:
             raise ValueError("data.videos asks for videos: name their folders with --extra")
         source = used[0][1] if len(used) == 1 else Mixture(tuple(k for _, k in used), tuple(s for s, _ in used))

@@ -16,12 +16,13 @@ from face3d.morphable_file import MorphableArrays
 from train.augment import HEAVY, PLAIN, AugmentConfig
 from train.photos import load_photos
 from train.profiling import apparent_yaw_deg
-from train.synthetic import Generator
+from train.synthetic import Generator, lids_of
 from train.task import Batch, BatchSource
 from train.view_batches import HELD_OUT, LandmarkBasis, ViewBatches, collate, held_out_batch, sample
 from train.views import Turner, View, fair_share
 
 HELD_OUT_SEED = 12345
+HALF_SHUT, MOST_SHUT = 0.4, 16.0
 ASIDE_DEG, ASIDE_GROWTH_DEG, MOST_ASIDE = 18.0, 9.0, 35.0
 
 
@@ -45,6 +46,14 @@ def aside_weight(yaw_deg: np.ndarray) -> np.ndarray:
     return np.exp((np.abs(yaw_deg) - ASIDE_DEG) / ASIDE_GROWTH_DEG).clip(1.0, MOST_ASIDE)
 
 
+def shut_weight(model: MorphableArrays, expression: np.ndarray) -> np.ndarray:
+    """How much more often (N,) photos of people whose eyes are shut are drawn: 1 in 60 is, videos show more."""
+    lids = lids_of(model)
+    if not lids:
+        return np.ones(len(expression))
+    return 1.0 + MOST_SHUT * ((expression[:, lids].mean(1) - HALF_SHUT) / (1 - HALF_SHUT)).clip(0, 0.5)
+
+
 class Drawer:
     """Draws views of the people that are trained on, or of those held out."""
 
@@ -54,6 +63,7 @@ class Drawer:
         self.rows = np.flatnonzero((person % HELD_OUT == 0) == held_out)
         yaw_deg = np.array([apparent_yaw_deg(photos.rotation[row]) for row in self.rows])
         share = fair_share(person[self.rows]) * aside_weight(yaw_deg)
+        share *= shut_weight(model, photos.expression[self.rows])
         self.cumulative = np.cumsum(share / share.sum())
         self.turner, self.generator, self.mix = Turner(model, photos), Generator(model, photos), mix
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from bfm.landmarks import INNER, align_similarity
 from face3d.morphable import MorphableModel
 from face3d.morphable_file import MorphableArrays
-from train.fit import PointBasis, fit_points, place, point_basis
+from train.fit import Gaps, PointBasis, fit_points, place, point_basis
 
 # MediaPipe's points nearest to the 51 inner landmarks of the 68-point scheme (300W order, 17..67).
 INNER_51 = np.array(
@@ -34,6 +34,14 @@ OVAL = np.array(
 IRISES = np.arange(468, 478)
 # The oval slides over the skin, but its points at the ears tell the height of the head, those of the chin its length.
 KEPT_OF_OVAL = np.array([127, 162, 234, 93, 356, 389, 454, 323, 152, 148, 377])
+# Upper and lower lid, of both eyes, and the inner borders of the lips, one above the other.
+UPPER = np.array([161, 160, 159, 158, 157, 388, 387, 386, 385, 384, 80, 81, 82, 13, 312, 311, 310])
+LOWER = np.array([163, 144, 145, 153, 154, 390, 373, 374, 380, 381, 88, 178, 87, 14, 317, 402, 318])
+EYES = (slice(0, 5), slice(5, 10))
+GAP_SIGMA_MM = 1.0
+# Between the labels' lids, in root mean square distances of the points from their middle (54 mm): of eyes that are shut
+# (by eye, nearly all of the 300 photos of the least), and the median of all.
+SHUT, USUAL = 0.035, 0.124
 SETTLING_ROUNDS, CALM = 3, 0.25
 LEAST_SMILES, CLOSED = (0.03, 0.35), 0.7  # quantiles
 FITTED = np.setdiff1d(np.arange(478), np.concatenate([np.setdiff1d(OVAL, KEPT_OF_OVAL), IRISES]))
@@ -86,6 +94,24 @@ def tie(model: MorphableArrays, average_mm: Float[np.ndarray, "V 3"], landmarks:
 def tied_basis(model: MorphableModel, tied: Tie) -> PointBasis:
     """The fitted points as a linear function of the model's coefficients."""
     return point_basis(model, torch.from_numpy(tied.vertices), torch.from_numpy(tied.barycentric).float())
+
+
+def gaps(tied: Tie) -> Gaps:
+    """The openings of eyes and mouth, as pairs of the tied points."""
+    upper, lower = (torch.from_numpy(np.searchsorted(tied.points, points)) for points in (UPPER, LOWER))
+    return Gaps(upper, lower, GAP_SIGMA_MM)
+
+
+def shut(landmarks: Float[np.ndarray, "N 478 3"]) -> Float[np.ndarray, "N 478 3"]:
+    """Labels whose upper lids lie on the lower ones where the eye is shut: MediaPipe leaves 2 mm between them."""
+    size = np.sqrt(landmarks.var(axis=1).sum(-1))
+    closer = landmarks.copy()
+    for eye in EYES:
+        upper, lower = landmarks[:, UPPER[eye]], landmarks[:, LOWER[eye]]
+        gap = np.linalg.norm(upper - lower, axis=-1).mean(1) / size
+        wanted = (gap - SHUT).clip(0.0) * (USUAL / (USUAL - SHUT))
+        closer[:, UPPER[eye]] = lower + (upper - lower) * (wanted / gap.clip(1e-6))[:, None, None]
+    return closer
 
 
 def _goal_px(tied: Tie, landmarks: Float[np.ndarray, "N 478 3"]) -> Float[Tensor, "N P 2"]:

@@ -47,7 +47,13 @@ from train.weights_files import by_stage
 
 log = logging.getLogger(__name__)
 PICTURED = 6
-VIEW_WEIGHTS = ("landmark_weight", "shape_weight", "neutral_weight", "prior_weight")  # of stage single's losses
+VIEW_WEIGHTS = (
+    "landmark_weight",
+    "shape_weight",
+    "neutral_weight",
+    "closure_weight",
+    "prior_weight",
+)  # of stage single's losses
 BALANCED_ON = 8  # held-out people on whom the terms of the loss are weighed, with as many views as they have frames
 
 

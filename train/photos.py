@@ -21,12 +21,13 @@ from face3d.types import ScaledOrthography
 from train.fit import Fit, fit_points, point_basis
 from train.folders import load_folder
 from train.labels import labelled_images, person_of, read_labels
-from train.mediapipe_tie import Tie, neutral_faces, settle, tie, tied_basis
+from train.mediapipe_tie import Tie, gaps, neutral_faces, settle, shut, tie, tied_basis
 from train.profiling import apparent_yaw_deg, turn
 
 PATCH = 192
 PATCH_FACTOR = 1.75  # of the larger side of the box around all labelled points
 RMS_LIMIT_MM = 4.0
+BLINK_STD = 1.0
 SIGMA_MM = 5.0  # neighbouring pseudo-landmarks err together, so each of them counts for little
 LARGE_YAW_DEG, LARGE_YAW_GAIN = 31.0, 0.31  # see `true_yaw_deg`
 log = logging.getLogger(__name__)
@@ -107,12 +108,20 @@ def tie_to_average(model: MorphableModel, bfm68: Path, frontal: np.ndarray) -> t
     return settle(model, tied, centre, neutral, SIGMA_MM), centre
 
 
+def expression_std(model: MorphableModel) -> torch.Tensor:
+    """The model's (E,), but lids that shut all the way are nothing rare: else looks aside and down shut them too."""
+    blinks = [name.startswith("eyeBlink") for name in model.expression_names or ()]
+    std = model.expression_std.clone()
+    std[[at for at, blink in enumerate(blinks) if blink]] = BLINK_STD
+    return std
+
+
 def fit_all(model: MorphableModel, tied: Tie, points_px: torch.Tensor, centre: torch.Tensor, batch: int = 256) -> Fit:
     """Fit every labelled face (N,P,2), large yaws corrected; `centre` as of `population_centre`."""
-    basis = tied_basis(model, tied)
+    basis, openings, std = tied_basis(model, tied), gaps(tied), expression_std(model)
 
     def fit(points: torch.Tensor, rotation: torch.Tensor | None = None) -> Fit:
-        return fit_points(basis, model.expression_std, points, SIGMA_MM, centre=centre, rotation=rotation)
+        return fit_points(basis, std, points, SIGMA_MM, centre=centre, rotation=rotation, gaps=openings)
 
     fitted = _joined([fit(chunk) for chunk in points_px.split(batch)])
     return turn_far(fitted, lambda rows, rotation: fit(points_px[rows], rotation))
@@ -158,9 +167,10 @@ def _joined(parts: list[Fit]) -> Fit:
 def build_photos(model_path: Path, data: Path, label_files: list[Path], bfm68: Path, out: Path, every: int = 4) -> int:
     """Cut and fit all labelled images; returns how many. Faces whose fit is worse than RMS_LIMIT_MM are left out."""
     labels = read_labels(label_files)
+    landmarks = shut(labels.landmarks)
     patches, rows = [], []
     for row, image in labelled_images(data, labels, every):
-        patches.append(_patch(image, labels.landmarks[row]))
+        patches.append(_patch(image, landmarks[row]))
         rows.append(row)
     model = MorphableModel.load(model_path)
     tied, centre = tie_to_average(model, bfm68, _frontal(labels.landmarks[rows]))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from face3d.camera import project
-from face3d.losses import coefficient_prior, point_distance
+from face3d.losses import coefficient_prior, opening_difference, point_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
 from face3d.networks.pose_regressor import PoseRegressorConfig
@@ -36,6 +36,9 @@ from train.supervision import Supervisor
 from train.task import Batch, BatchSource
 from train.unguided_networks import UnguidedViewEstimate, UnguidedViews, unguided_views
 
+OPENINGS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+"""Of the 68 landmarks: upper and lower lids, and the inner borders of the lips."""
+
 
 @dataclass(frozen=True)
 class SingleTrainConfig(TrainConfig):
@@ -47,6 +50,7 @@ class SingleTrainConfig(TrainConfig):
     landmark_weight: float = 1.0
     shape_weight: float = 0.1  # per millimetre
     neutral_weight: float = 0.1  # per millimetre, of the shape without expression: who it is, not what they do
+    closure_weight: float = 0.05  # per millimetre, of the openings of eyes and mouth
     prior_weight: float = 3e-4  # identity; expression 0.8 of it (Deng et al. 2019)
 
 
@@ -60,7 +64,7 @@ PAPER = SingleTrainConfig(
     optimiser=OptimiserConfig(learning_rate=3e-4, ema_decay=0.9998),
 )
 REGRESSED_POSE = replace(FAST, name="regressed_pose", pose_regressor=PoseRegressorConfig())
-LANDMARKS = replace(FAST, name="landmarks", shape_weight=0.0, neutral_weight=0.0, prior_weight=3e-3)
+LANDMARKS = replace(FAST, name="landmarks", shape_weight=0.0, neutral_weight=0.0, closure_weight=0.0, prior_weight=3e-3)
 LANDMARKS_REGRESSED_POSE = replace(LANDMARKS, name="landmarks_regressed_pose", pose_regressor=PoseRegressorConfig())
 CONFIGS: dict[str, TrainConfig] = {
     config.name: config for config in (FAST, PAPER, REGRESSED_POSE, LANDMARKS, LANDMARKS_REGRESSED_POSE)
@@ -114,14 +118,17 @@ class SingleTask:
         placed = project(landmarks_mm, found.pose_of(landmarks_mm))[..., :2] / (self.crop_size / 2)
         ones = torch.ones(placed.shape[:2], device=placed.device)
         landmark = point_distance(placed, target.landmarks_px[..., :2] / (self.crop_size / 2), ones).mean()
-        distance = self.supervisor.shape_distance_mm(shape, self.supervisor.true_shapes_mm(batch)).mean()
+        truth = self.supervisor.true_shapes_mm(batch)
+        distance = self.supervisor.shape_distance_mm(shape, truth).mean()
+        closure = opening_difference(landmarks_mm, truth[:, -landmarks_mm.shape[1] :], OPENINGS).mean()
         neutral = self._neutral_distance_mm(identity, batch).mean()
         prior = coefficient_prior(identity, torch.ones_like(identity[0])).mean()
         prior = prior + 0.8 * coefficient_prior(expression, self.prior).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.shape_weight * distance + config.prior_weight * prior
-        loss = loss + config.neutral_weight * neutral
-        return {"loss": loss, "landmark": landmark, "shape_mm": distance, "neutral_mm": neutral, "prior": prior}
+        loss = loss + config.neutral_weight * neutral + config.closure_weight * closure
+        parts = {"landmark": landmark, "shape_mm": distance, "neutral_mm": neutral, "closure_mm": closure}
+        return {"loss": loss, **parts, "prior": prior}
 
     def _neutral_distance_mm(self, identity: Tensor, batch: Batch) -> Tensor:
         still = torch.zeros_like(batch["expression"])
@@ -147,7 +154,9 @@ class SingleTask:
         found = self.model.model.landmarks_of(vertices_px)
         error = 100 * (found - target.landmarks_px)[..., :2].norm(dim=-1).mean(1) / target.size_px
         truth = self.supervisor.true_shapes_mm(batch)
-        shape = self.supervisor.shape_distance_mm(self.supervisor.shapes_mm(identity, expression), truth).mean()
+        shapes = self.supervisor.shapes_mm(identity, expression)
+        shape = self.supervisor.shape_distance_mm(shapes, truth).mean()
+        closure = opening_difference(shapes[:, -found.shape[1] :], truth[:, -found.shape[1] :], OPENINGS).mean()
         mean = self.supervisor.shape_distance_mm(self.supervisor.mean.expand_as(truth), truth).mean()
         neutral = self._neutral_distance_mm(identity, batch).mean()
         mean_neutral = self._neutral_distance_mm(torch.zeros_like(identity), batch).mean()
@@ -156,6 +165,7 @@ class SingleTask:
             "shape_mm": shape,
             "mean_face_mm": mean,
             "identity_spread": identity.std(0).mean(),
+            "closure_mm": closure,
         }
         values |= {"neutral_mm": neutral, "mean_neutral_mm": mean_neutral}
         return {name: float(value) for name, value in values.items()}

@@ -1,7 +1,8 @@
 """`python -m train.prepare synthetic`: people who do not exist, with exact labels: identity, expression, colour,
 light, pose.
 
-Expressions are those seen in real photos, mixed and exaggerated; identities, colours and lights are drawn. Hair
+Expressions are those seen in real photos, mixed and exaggerated, and one in seven shuts its eyes, as few do in
+photos; identities, colours and lights are drawn. Hair
 covers more or less of the head (train.hair), the back of it and the collar are rings around the mesh in random colours,
 the background is cut from photos.
 """
@@ -30,8 +31,15 @@ from train.profiling import (
 from train.views import PLAIN_BACKGROUND, SIZE, View, labels_of, plain_background, save_views
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
+LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
+SHUT_SHARE, WINK_SHARE, SHUT_BY = 0.15, 0.2, (0.4, 1.05)  # of all; of those that shut, with one eye only
 SYNTHETIC_PERSON = 1_000_000  # their numbers start here: nobody in the photos
 log = logging.getLogger(__name__)
+
+
+def lids_of(model: MorphableArrays) -> list[int]:
+    """The expressions that shut the eyes; none of a model whose expressions have no such names."""
+    return [at for at, name in enumerate(model.meta.expression_names or ()) if name in LIDS]
 
 
 class Generator:
@@ -41,17 +49,21 @@ class Generator:
         if model.albedo_mean is None or model.albedo_basis is None or model.grid is None:
             raise ValueError("the morphable model needs an albedo and a UV grid: `python -m bfm build --albedo FILE`")
         self.model, self.photos = model, photos
+        self.lids = lids_of(model)
         self.loop = border_loop(model.grid)
         rings = ring_triangles(self.loop, len(model.mean), len(RINGS))
         self.triangles = np.concatenate([model.triangles, rings]).astype(np.int32)
 
     def coefficients(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Identity from the prior; expression of two photos mixed, sometimes one blendshape at strength."""
+        """Identity from the prior; expression of two photos mixed, sometimes one blendshape or the lids at strength."""
         identity = rng.standard_normal(len(self.model.identity_basis)).clip(-2.8, 2.8)
         one, two = self.photos.expression[rng.integers(len(self.photos.expression), size=2)]
         expression = rng.uniform(0, 1.3) * one + rng.uniform(0, 0.6) * two
         if rng.random() < 0.4:
             expression[rng.integers(len(expression))] += rng.uniform(0, 0.8)
+        if self.lids and rng.random() < SHUT_SHARE:
+            which = [rng.choice(self.lids)] if rng.random() < WINK_SHARE else self.lids
+            expression[which] = rng.uniform(*SHUT_BY)
         return identity.astype(np.float32), expression.clip(-0.5, 1.2).astype(np.float32)
 
     def draw(self, rng: np.random.Generator) -> View:
