@@ -9,6 +9,7 @@ from eval import tables
 from eval.cli_aflw2000 import aflw2000, aflw2000_labels
 from eval.cli_agreement import agreement
 from eval.cli_clips_shape import clips_shape
+from eval.cli_eyes import eyes
 from eval.cli_facewarehouse import facewarehouse
 from eval.cli_florence import florence
 from eval.cli_now import now
@@ -169,6 +170,7 @@ app.command("aflw2000-labels")(aflw2000_labels)
 app.command()(agreement)
 app.command()(shape)
 app.command("clips-shape")(clips_shape)
+app.command()(eyes)
 app.command()(facewarehouse)
 app.command()(florence)
 app.command()(now)

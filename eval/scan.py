@@ -1,8 +1,8 @@
 """The Lee Perry-Smith head scan: as photos with known geometry, and as the truth that meshes are measured against.
 
 The scan's axes are ours already (x to the image's right, y up, z out of the face). Its unit is arbitrary: it is scaled
-so that the outer eye corners are 90 mm apart, which makes the head 157 mm broad. The seven points were placed by hand
-on the frontal view (crossing of the lids, base of the columella, ends of the lip line); the surface gives the depth.
+so that the outer eye corners are 90 mm apart, which makes the head 157 mm broad. Its landmarks were placed by hand
+(`eval.scan_landmarks`).
 """
 
 from functools import cached_property
@@ -13,20 +13,12 @@ from jaxtyping import Float, Int
 
 from eval.distance import Surface
 from eval.now_region import LANDMARKS, Region, face_region
+from eval.scan_landmarks import PLACED
 from eval.scene import Light, Textured, View, backdrop, draw, turned_view
 from face3d.io import read_image
 from face3d.rasterise_numba import rasterise_numpy
 
 OUTER_EYE_DISTANCE_MM = 90.0
-_PLACED = {  # in the scan's own unit
-    36: (-1.000, 1.620, 1.692),
-    39: (-0.405, 1.705, 1.842),
-    42: (0.200, 1.700, 1.839),
-    45: (0.795, 1.645, 1.698),
-    33: (-0.110, 0.870, 2.306),
-    48: (-0.500, 0.385, 2.089),
-    54: (0.335, 0.415, 2.078),
-}
 _POINTS = 20_000
 _SEEN_FROM_DEG = (-60.0, -30.0, 0.0, 30.0, 60.0)
 
@@ -44,11 +36,12 @@ class HeadScan:
                 )
         with np.load(folder / "scan.npz", allow_pickle=False) as fields:
             vertices, self.triangles, uv = (fields[name] for name in ("vertices", "faces", "uv"))
-        placed = np.array([_PLACED[index] for index in LANDMARKS])
+        placed = np.array([PLACED[index] for index in LANDMARKS])
         self._smaller = OUTER_EYE_DISTANCE_MM / outer_eye_distance_mm
         self.mm_per_unit = outer_eye_distance_mm / float(np.linalg.norm(placed[0] - placed[3]))
         self.vertices_mm: Float[np.ndarray, "V 3"] = vertices.astype(np.float64) * self.mm_per_unit
         self.landmarks_mm: Float[np.ndarray, "7 3"] = placed * self.mm_per_unit
+        self.placed_mm = {index: np.array(point) * self.mm_per_unit for index, point in PLACED.items()}
         self.texture = Textured(read_image(folder / "color.jpg"), np.stack([uv[:, 0], 1.0 - uv[:, 1]], 1))
 
     @property

@@ -61,7 +61,7 @@ def truth_of(shape: ScanShape, model: MorphableModel, edge_mm: float | None = ED
     if edge_mm is not None:
         vertices_mm, triangles = split_long_edges(vertices_mm, triangles, edge_mm)
     seen = seen_triangles(vertices_mm, triangles, scan.region.centre)
-    return scan_truth(vertices_mm, seen, scan.landmarks_mm, FaceMesh.mean_of(model).landmarks)
+    return scan_truth(vertices_mm, seen, scan.placed_mm, FaceMesh.mean_of(model).landmarks)
 
 
 def run_scan_protocols(

@@ -1,10 +1,9 @@
 """One scan in memory as the truth of every 3D protocol: its face mesh, 68 and 85 points, REALY's four regions.
 
-A scan comes with seven landmarks (NoW's) in mm. The other 61 are those of a mean face: put on the scan by similarity
-on the seven, bent by a biharmonic spline so that the seven lie where they were placed (Duchon 1977), each at the
-closest point of the scan. On the Lee Perry-Smith scan they follow brows, lids, lips and chin. Without the bend those of
-the mean face stand 3 to 4 mm off the seven; those of the morphable model fitted to the surface (eval.model_fit) stand
-17 mm off the outer eye corners, for points slide along a surface where no landmark holds them.
+A scan comes with some landmarks in mm, NoW's seven at least. The others are those of a mean face: put on the scan by
+similarity on the seven, bent by a biharmonic spline so that those which were placed lie there (Duchon 1977), each at
+the closest point of the scan. From the seven alone brows and upper lids of the Lee Perry-Smith scan came to lie 5 to 9
+mm off where they are, so its 51 inner ones were placed (eval.scan_landmarks) and only the jaw's are bent.
 
 Of REALY's 17 further keypoints only 70, 71 (beside the nose) and 76, 77 (on the cheeks) count. Where REALY's scans are
 not at hand they are placed by the seven alone: midway from an eye corner to the mouth corner of its side, moved
@@ -13,6 +12,7 @@ that is within 4 mm (nose) and 8 mm (cheeks) of the published points, once broug
 nowhere stand at the nose base.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,7 +47,7 @@ _PARTS: dict[RegionName, tuple[list[int], float]] = {  # landmarks, and how far 
 class ScanTruth:
     """The scan's surface with its 68 landmarks, all in mm; equal vertices are one, so that no seam looks like a border.
 
-    `landmarks` of `face` hold the seven as they were placed.
+    `landmarks` of `face` hold those that were placed, as they were placed.
     """
 
     face: FaceMesh
@@ -85,23 +85,26 @@ class ScanTruth:
 def scan_truth(
     vertices_mm: Float[np.ndarray, "V 3"],
     triangles: Int[np.ndarray, "F 3"],
-    seven_mm: Float[np.ndarray, "7 3"],
+    placed_mm: Mapping[int, Float[np.ndarray, " 3"]],
     mean_landmarks: Float[np.ndarray, "68 3"],
 ) -> ScanTruth:
-    """A scan's seen surface with its seven landmarks; `mean_landmarks`: those of a mean face, in any frame and unit."""
+    """A scan's seen surface with those of its 68 landmarks that were placed, by number, NoW's seven among them;
+    `mean_landmarks`: those of a mean face, in any frame and unit."""
     mesh = merged(RegionMesh(vertices_mm.astype(np.float64), triangles.astype(np.int64)))
     surface = Surface(mesh.vertices, mesh.triangles)
-    return ScanTruth(FaceMesh(mesh.vertices, mesh.triangles, bent_landmarks(mean_landmarks, seven_mm, surface)))
+    return ScanTruth(FaceMesh(mesh.vertices, mesh.triangles, bent_landmarks(mean_landmarks, placed_mm, surface)))
 
 
 def bent_landmarks(
-    mean_landmarks: Float[np.ndarray, "68 3"], seven_mm: Float[np.ndarray, "7 3"], surface: Surface
+    mean_landmarks: Float[np.ndarray, "68 3"], placed_mm: Mapping[int, Float[np.ndarray, " 3"]], surface: Surface
 ) -> Float[np.ndarray, "68 3"]:
-    """A mean face's landmarks on a scan (mm), bent so that the seven of them lie where they were placed."""
-    placed = align_points(mean_landmarks[_SEVEN].astype(np.float64), seven_mm).apply(mean_landmarks.astype(np.float64))
-    bend = RBFInterpolator(placed[_SEVEN], seven_mm - placed[_SEVEN], kernel="linear", degree=1)
-    landmarks = surface.closest(placed + bend(placed)).points
-    landmarks[_SEVEN] = seven_mm
+    """A mean face's landmarks on a scan (mm), bent so that those which were placed lie there."""
+    known, target = list(placed_mm), np.stack(list(placed_mm.values()))
+    seven = np.stack([placed_mm[index] for index in _SEVEN])
+    near = align_points(mean_landmarks[_SEVEN].astype(np.float64), seven).apply(mean_landmarks.astype(np.float64))
+    bend = RBFInterpolator(near[known], target - near[known], kernel="linear", degree=1)
+    landmarks = surface.closest(near + bend(near)).points
+    landmarks[known] = target
     return landmarks
 
 

@@ -51,14 +51,14 @@ def generated_head(seed: int = 5) -> ScanTruth:
     vertices, landmarks = (
         points[0].double().numpy() for points in (morphable.vertices(identity), morphable.landmarks(identity))
     )
-    seven = landmarks[list(LANDMARKS)]
-    seen = seen_triangles(vertices, morphable.triangles.numpy(), face_region(seven).centre)
-    return scan_truth(vertices, seen, seven, mean_landmarks(morphable))
+    placed = {index: landmarks[index] for index in LANDMARKS}
+    seen = seen_triangles(vertices, morphable.triangles.numpy(), face_region(landmarks[list(LANDMARKS)]).centre)
+    return scan_truth(vertices, seen, placed, mean_landmarks(morphable))
 
 
 def lee_perry_smith(data: Path) -> ScanTruth:
     scan = HeadScan(data / "scans" / "lee_perry_smith")
-    return scan_truth(scan.vertices_mm, scan.seen_triangles, scan.landmarks_mm, mean_landmarks(model()))
+    return scan_truth(scan.vertices_mm, scan.seen_triangles, scan.placed_mm, mean_landmarks(model()))
 
 
 def with_landmarks_at_vertices(truth: ScanTruth) -> ScanTruth:

@@ -1,0 +1,128 @@
+"""Are eyes shut that are shut? Photos of people who are held out, beside fits to pseudo-landmarks of their lids.
+
+An eye's opening is the distance between its upper and lower lid in the photo, by the 68 landmarks, in millimetres of
+the fit; a face's the mean of both eyes. The fits are not exact; what they call shut was looked at.
+
+open_mm, shut_mm   mean opening found where the fit's is 6 mm or more, and where it is less than 2.5 mm
+auc                how well the opening found tells the two apart: 1 always, 0.5 by chance
+error_mm           mean difference between the opening found and the fit's, of all faces
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+
+from eval.protocol import Method
+from face3d.metrics import area_under_roc, landmark_box_px
+from face3d.morphable import MorphableModel
+
+LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
+SHUT_MM, OPEN_MM = 2.5, 6.0
+HELD_OUT = 5  # one person in so many, as stage `pgn` and `single` leave them out
+
+
+class FittedFace(NamedTuple):
+    """A photo of a held-out person, the fitted mesh's 68 landmarks in it, and pixels a millimetre."""
+
+    name: str
+    image: UInt8[np.ndarray, "S S 3"]
+    landmarks_px: Float[np.ndarray, "68 2"]
+    px_per_mm: float
+
+
+def held_out_faces(folder: Path, model: MorphableModel, most_a_person: int = 8) -> list[FittedFace]:
+    """Faces of held-out people in a folder of `python -m train.prepare photos`: of each at most so many, those whose
+    eyes are most shut and as many that are drawn at random.
+
+    FileNotFoundError: no such files. ValueError: fits of another model, or nobody is held out."""
+    for name in ("fits.npz", "images.npy"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: no {name}; make the folder with `python -m train.prepare photos`")
+    with np.load(folder / "fits.npz", allow_pickle=False) as file:
+        fits = {name: file[name] for name in file.files}
+    expected = (model.identity_count, model.expression_count)
+    if (fits["identity"].shape[1], fits["expression"].shape[1]) != expected:
+        raise ValueError(f"{folder}/fits.npz: fits of another model; expected {expected} identities and expressions")
+    person = np.unique(fits["persons"], return_inverse=True)[1]
+    rows = np.flatnonzero(person % HELD_OUT == 0)
+    if not len(rows):
+        raise ValueError(f"{folder}: nobody of {len(set(person))} people is held out")
+    points_px = _landmarks_px(model, fits, rows)
+    chosen = _some_of_each(person[rows], opening_mm(points_px, fits["scale"][rows]), most_a_person)
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    return [
+        FittedFace(
+            str(fits["names"][rows[at]]), np.array(images[rows[at]]), points_px[at], float(fits["scale"][rows[at]])
+        )
+        for at in chosen
+    ]
+
+
+def _landmarks_px(model: MorphableModel, fits: dict[str, np.ndarray], rows: np.ndarray) -> Float[np.ndarray, "N 68 2"]:
+    identity, expression = (torch.from_numpy(fits[name][rows]).float() for name in ("identity", "expression"))
+    points = model.landmarks(identity.to(model.mean.device), expression.to(model.mean.device)).cpu().numpy()
+    placed = np.einsum("nij,nlj->nli", fits["rotation"][rows], points)[..., :2]
+    return fits["scale"][rows, None, None] * placed + fits["translation_px"][rows, None]
+
+
+def _some_of_each(person: Int[np.ndarray, " N"], opening: Float[np.ndarray, " N"], most: int) -> Int[np.ndarray, " M"]:
+    rng = np.random.default_rng(0)
+    chosen = []
+    for one in np.unique(person):
+        own = np.flatnonzero(person == one)
+        least = own[np.argsort(opening[own], kind="stable")][: most // 2]
+        others = np.setdiff1d(own, least)
+        chosen += [*least, *rng.permutation(others)[: most - len(least)]]
+    return np.sort(np.array(chosen))
+
+
+def opening_mm(
+    landmarks_px: Float[np.ndarray, "N 68 _"], px_per_mm: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """Mean distance of upper and lower lids in the photo, in mm."""
+    upper, lower = ([pair[side] for pair in LIDS] for side in (0, 1))
+    apart = landmarks_px[:, upper, :2] - landmarks_px[:, lower, :2]
+    return np.asarray(np.linalg.norm(apart, axis=-1).mean(1) / px_per_mm)
+
+
+def score_eyes(
+    faces: list[FittedFace], method: Method, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> dict[str, Any]:
+    """The openings of every face by each set of landmarks that the method gives, and the figures of the module's text.
+
+    ValueError: no eye is shut, or none open, so that there is nothing to tell apart."""
+    true = np.array([float(opening_mm(face.landmarks_px[None], np.array([face.px_per_mm]))[0]) for face in faces])
+    if not (true < SHUT_MM).any() or not (true >= OPEN_MM).any():
+        raise ValueError(
+            f"of {len(faces)} faces {int((true < SHUT_MM).sum())} have their eyes shut: nothing to tell apart"
+        )
+    found: dict[str, list[float]] = {}
+    for at in progress(range(len(faces))):
+        face = faces[at]
+        prediction = method.predict(face.image, landmark_box_px(face.landmarks_px))
+        for name, points in prediction.landmarks_px.items():
+            found.setdefault(name, []).append(float(opening_mm(points[None], np.array([face.px_per_mm]))[0]))
+    samples = {
+        face.name: {"fit_mm": float(true[at]), **{f"{name}_mm": values[at] for name, values in found.items()}}
+        for at, face in enumerate(faces)
+    }
+    summary = {name: _figures(np.array(values), true) for name, values in found.items()}
+    return {"benchmark": "eyes", "summary": summary, "samples": samples}
+
+
+def _figures(found: Float[np.ndarray, " N"], true: Float[np.ndarray, " N"]) -> dict[str, float]:
+    shut, open_ = true < SHUT_MM, true >= OPEN_MM
+    return {
+        "faces": len(true),
+        "shut": int(shut.sum()),
+        "open_mm": float(found[open_].mean()),
+        "shut_mm": float(found[shut].mean()),
+        "fit_open_mm": float(true[open_].mean()),
+        "fit_shut_mm": float(true[shut].mean()),
+        "auc": area_under_roc(found[shut], found[open_]),
+        "error_mm": float(np.abs(found - true).mean()),
+    }
