@@ -1,29 +1,36 @@
 """`python -m eval eyes`: whether eyes that are shut in photos are shut in the meshes."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from eval import tables
-from eval.command import Data, Device, Json, Model, Weights, face3d_method, write_run
+from eval.command import Device, Json, Model, Weights, face3d_method, write_run
 
 
 def eyes(
-    data: Data,
+    data: Annotated[Path | None, typer.Option(help="Folder of photos by `python -m train.prepare photos`.")] = None,
+    people: Annotated[int, typer.Option(min=10, help="Generated people.")] = 100,
     faces: Annotated[int, typer.Option(min=2, help="Most faces of a person.")] = 8,
     weights: Weights = None,
     model: Model = None,
     device: Device = None,
     json: Json = None,
 ) -> None:
-    """Held-out people with open and with shut eyes: the opening of the lids beside that of fits to pseudo-landmarks.
+    """The opening of lids, of generated people and, with photos, of people in them who are held out.
 
-    DATA is a folder of photos by `python -m train.prepare photos`; only people who are held out count.
+    The truth of photos are fits to pseudo-landmarks.
     """
-    from eval.eyes import held_out_faces, score_eyes
+    from eval.eyes import BlinkingPeople, held_out_faces, score_eyes
 
     method = face3d_method(weights, model, device)
-    result = score_eyes(held_out_faces(data, method.model, faces), method, tables.progress)
-    for name, summary in result["summary"].items():
-        tables.show_figures(f"eyes by the landmarks of {name}", summary)
-    write_run(json, weights, result)
+    kinds = {"generated people": BlinkingPeople(method.model, people).faces()}
+    if data is not None:
+        kinds["photos"] = held_out_faces(data, method.model, faces)
+    result = {kind: score_eyes(found, method, tables.progress) for kind, found in kinds.items()}
+    for kind, scores in result.items():
+        for name, summary in scores["summary"].items():
+            tables.show_figures(f"eyes of {kind}, by the landmarks of {name}", summary)
+    parts = {part: {kind: scores[part] for kind, scores in result.items()} for part in ("summary", "samples")}
+    write_run(json, weights, {"benchmark": "eyes", **parts})

@@ -1,11 +1,12 @@
-"""Are eyes shut that are shut? Photos of people who are held out, beside fits to pseudo-landmarks of their lids.
+"""Are eyes shut that are shut? Generated people, every other with shut eyes, and photos of people who are held out.
 
-An eye's opening is the distance between its upper and lower lid in the photo, by the 68 landmarks, in millimetres of
-the fit; a face's the mean of both eyes. The fits are not exact; what they call shut was looked at.
+An eye's opening is the distance between its upper and lower lid in the picture, by the 68 landmarks, in millimetres; a
+face's the mean of both eyes. The truth of photos are fits to pseudo-landmarks of their lids: they are not exact; what
+they call shut was looked at.
 
-open_mm, shut_mm   mean opening found where the fit's is 6 mm or more, and where it is less than 2.5 mm
+open_mm, shut_mm   mean opening found where the true one is 6 mm or more, and where it is less than 2.5 mm
 auc                how well the opening found tells the two apart: 1 always, 0.5 by chance
-error_mm           mean difference between the opening found and the fit's, of all faces
+error_mm           mean difference between the opening found and the true one, of all faces
 """
 
 from collections.abc import Callable, Iterable
@@ -16,17 +17,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from eval.protocol import Method
+from eval.people import GeneratedPeople, Person
+from eval.protocol import Method, Sample
 from face3d.metrics import area_under_roc, landmark_box_px
 from face3d.morphable import MorphableModel
 
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 SHUT_MM, OPEN_MM = 2.5, 6.0
-HELD_OUT = 5  # one person in so many, as stage `pgn` and `single` leave them out
+HELD_OUT = 50  # one person in so many, as stages `pgn` and `single` leave them out
+SHUT_BY = (0.85, 1.0)
+PEOPLE_SEED = 20_260
 
 
-class FittedFace(NamedTuple):
-    """A photo of a held-out person, the fitted mesh's 68 landmarks in it, and pixels a millimetre."""
+class KnownFace(NamedTuple):
+    """A picture of a face, its 68 landmarks in it, and pixels a millimetre."""
 
     name: str
     image: UInt8[np.ndarray, "S S 3"]
@@ -34,7 +38,35 @@ class FittedFace(NamedTuple):
     px_per_mm: float
 
 
-def held_out_faces(folder: Path, model: MorphableModel, most_a_person: int = 8) -> list[FittedFace]:
+class BlinkingPeople(GeneratedPeople):
+    """Generated people, every other of whom, drawn at random, has both eyes shut.
+
+    ValueError: the model has no expressions named after ARKit."""
+
+    def __init__(self, model: MorphableModel, count: int = 100, seed: int = PEOPLE_SEED) -> None:
+        super().__init__(model, count, seed)
+        names = self.model.expression_names or ()
+        self.lids = [at for at, name in enumerate(names) if name in ("eyeBlinkLeft", "eyeBlinkRight")]
+        if len(self.lids) != 2:
+            raise ValueError(f"the model's expressions are {names[:5]}...: expected ARKit's names, with eyeBlinkLeft")
+
+    def _draw_coefficients(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        identity, expression, colours = super()._draw_coefficients(rng)
+        expression = expression.clone()
+        expression[:, self.lids] = float(rng.uniform(*SHUT_BY)) if rng.random() < 0.5 else 0.0
+        return identity, expression, colours
+
+    def faces(self) -> list[KnownFace]:
+        """All of them."""
+        return [self._face(sample) for sample in self.samples()]
+
+    def _face(self, sample: Sample) -> KnownFace:
+        truth: Person = sample.truth
+        points_px = self.model.landmarks_of(torch.from_numpy(truth.vertices_px).float()[None])[0].numpy()
+        return KnownFace(sample.name, sample.image, points_px, truth.px_per_mm)
+
+
+def held_out_faces(folder: Path, model: MorphableModel, most_a_person: int = 8) -> list[KnownFace]:
     """Faces of held-out people in a folder of `python -m train.prepare photos`: of each at most so many, those whose
     eyes are most shut and as many that are drawn at random.
 
@@ -55,7 +87,7 @@ def held_out_faces(folder: Path, model: MorphableModel, most_a_person: int = 8) 
     chosen = _some_of_each(person[rows], opening_mm(points_px, fits["scale"][rows]), most_a_person)
     images = np.load(folder / "images.npy", mmap_mode="r")
     return [
-        FittedFace(
+        KnownFace(
             str(fits["names"][rows[at]]), np.array(images[rows[at]]), points_px[at], float(fits["scale"][rows[at]])
         )
         for at in chosen
@@ -90,7 +122,7 @@ def opening_mm(
 
 
 def score_eyes(
-    faces: list[FittedFace], method: Method, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+    faces: list[KnownFace], method: Method, progress: Callable[[Iterable[int]], Iterable[int]] = iter
 ) -> dict[str, Any]:
     """The openings of every face by each set of landmarks that the method gives, and the figures of the module's text.
 
@@ -107,11 +139,10 @@ def score_eyes(
         for name, points in prediction.landmarks_px.items():
             found.setdefault(name, []).append(float(opening_mm(points[None], np.array([face.px_per_mm]))[0]))
     samples = {
-        face.name: {"fit_mm": float(true[at]), **{f"{name}_mm": values[at] for name, values in found.items()}}
+        face.name: {"true_mm": float(true[at]), **{f"{name}_mm": values[at] for name, values in found.items()}}
         for at, face in enumerate(faces)
     }
-    summary = {name: _figures(np.array(values), true) for name, values in found.items()}
-    return {"benchmark": "eyes", "summary": summary, "samples": samples}
+    return {"summary": {name: _figures(np.array(values), true) for name, values in found.items()}, "samples": samples}
 
 
 def _figures(found: Float[np.ndarray, " N"], true: Float[np.ndarray, " N"]) -> dict[str, float]:
@@ -121,8 +152,8 @@ def _figures(found: Float[np.ndarray, " N"], true: Float[np.ndarray, " N"]) -> d
         "shut": int(shut.sum()),
         "open_mm": float(found[open_].mean()),
         "shut_mm": float(found[shut].mean()),
-        "fit_open_mm": float(true[open_].mean()),
-        "fit_shut_mm": float(true[shut].mean()),
+        "true_open_mm": float(true[open_].mean()),
+        "true_shut_mm": float(true[shut].mean()),
         "auc": area_under_roc(found[shut], found[open_]),
         "error_mm": float(np.abs(found - true).mean()),
     }

@@ -30,6 +30,7 @@ class Person(NamedTuple):
 
     neutral_mm: Float[np.ndarray, "V 3"]
     vertices_px: Float[np.ndarray, "V 3"]
+    px_per_mm: float
     yaw_deg: float
     mean_error_mm: float  # of the mean face for this person: the floor
 
@@ -63,7 +64,7 @@ class GeneratedPeople:
         vertices_px = view.project(vertices_mm)
         light = Light(rng.uniform(0.3, 0.5), rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.6), tuple(rng.uniform(-1, 0, 3)))
         image = draw(vertices_px, self.triangles, colours, backdrop(self.seed + index, SIZE_PX), light)
-        truth = Person(neutral_mm, vertices_px, euler_deg[1], self.error_mm(self.mean_mm, neutral_mm))
+        truth = Person(neutral_mm, vertices_px, view.scale, euler_deg[1], self.error_mm(self.mean_mm, neutral_mm))
         return Sample(f"person {index:03d}", image, landmark_box_px(view.project(landmarks_mm)), truth)
 
     def _draw_coefficients(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from typer.testing import CliRunner
 
 from eval import __main__ as commands
 from eval import cli_eyes
-from eval.eyes import FittedFace, held_out_faces, opening_mm, score_eyes
+from eval.eyes import BlinkingPeople, KnownFace, held_out_faces, opening_mm, score_eyes
 from eval.method_face3d import Face3d
 from eval.protocol import Found, Prediction
+from face3d.checkpoint import asset_path
 from face3d.morphable import MorphableModel
 from tests.fake_networks import fake_reconstructor
 from tests.toy_views import toy_model, toy_photos
@@ -30,9 +32,9 @@ def landmarks_px(opening: float) -> np.ndarray:
 
 
 @pytest.fixture
-def faces() -> list[FittedFace]:
+def faces() -> list[KnownFace]:
     image = np.zeros((160, 160, 3), np.uint8)
-    return [FittedFace(f"face {mm}", image + at, landmarks_px(mm), PX_PER_MM) for at, mm in enumerate(OPENINGS_MM)]
+    return [KnownFace(f"face {mm}", image + at, landmarks_px(mm), PX_PER_MM) for at, mm in enumerate(OPENINGS_MM)]
 
 
 class Says:
@@ -55,30 +57,30 @@ def test_an_opening_is_measured_in_mm_of_the_fit() -> None:
     np.testing.assert_allclose(found, 3.0)
 
 
-def test_who_knows_the_openings_and_who_never_shuts_an_eye(faces: list[FittedFace]) -> None:
+def test_who_knows_the_openings_and_who_never_shuts_an_eye(faces: list[KnownFace]) -> None:
     knows = score_eyes(faces, Says(OPENINGS_MM))
     assert knows["summary"]["3dmm"] == {
         "faces": 6, "shut": 3, "open_mm": pytest.approx(8.0), "shut_mm": pytest.approx(3.5 / 3),
-        "fit_open_mm": pytest.approx(8.0), "fit_shut_mm": pytest.approx(3.5 / 3), "auc": 1.0,
+        "true_open_mm": pytest.approx(8.0), "true_shut_mm": pytest.approx(3.5 / 3), "auc": 1.0,
         "error_mm": pytest.approx(0.0, abs=1e-9),
     }  # fmt: skip
-    assert knows["samples"]["face 7.0"] == {"fit_mm": pytest.approx(7.0), "3dmm_mm": pytest.approx(7.0)}
+    assert knows["samples"]["face 7.0"] == {"true_mm": pytest.approx(7.0), "3dmm_mm": pytest.approx(7.0)}
     never = score_eyes(faces, Says((7.0,) * 6))["summary"]["3dmm"]
     assert never["auc"] == 0.5 and never["shut_mm"] == pytest.approx(7.0)
     assert never["error_mm"] == pytest.approx((6.5 + 6 + 5 + 0 + 1 + 2) / 6)
 
 
-def test_faces_that_are_all_open_tell_nothing(faces: list[FittedFace]) -> None:
+def test_faces_that_are_all_open_tell_nothing(faces: list[KnownFace]) -> None:
     with pytest.raises(ValueError, match="of 3 faces 0 have their eyes shut"):
         score_eyes(faces[3:], Says(OPENINGS_MM))
 
 
 def test_held_out_people_come_with_their_fits(tmp_path: Path) -> None:
     model = MorphableModel.load(toy_model(tmp_path))
-    folder = toy_photos(tmp_path, model.arrays(), count=24)  # of 12 people the first, sixth and eleventh are held out
+    folder = toy_photos(tmp_path, model.arrays(), count=204)  # of 102 people the first, 51st and 101st are held out
     persons = np.load(folder / "fits.npz")["persons"]
     faces = held_out_faces(folder, model, 2)
-    held_out = np.unique(persons)[::5]
+    held_out = np.unique(persons)[::50]
     assert [face.name for face in faces] == [f"tar/{row}" for row in np.flatnonzero(np.isin(persons, held_out))]
     with np.load(folder / "fits.npz") as fits:
         row = int(faces[0].name.split("/")[1])
@@ -96,10 +98,20 @@ def test_folders_that_cannot_be_scored_say_why(tmp_path: Path) -> None:
         held_out_faces(folder, MorphableModel.random(0, identity=3))
 
 
-def test_eyes_command(tmp_path: Path, faces: list[FittedFace], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_other_generated_person_has_shut_eyes() -> None:
+    model = MorphableModel.load(asset_path("face3d_model.npz"))
+    faces = BlinkingPeople(model, 20).faces()
+    openings = np.array([opening_mm(face.landmarks_px[None], np.array([face.px_per_mm]))[0] for face in faces])
+    assert 5 <= (openings < 2.5).sum() <= 15 and (openings > 4.0).sum() >= 5
+    with pytest.raises(ValueError, match="expected ARKit's names"):
+        BlinkingPeople(MorphableModel.random(0))
+
+
+def test_eyes_command(tmp_path: Path, faces: list[KnownFace], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_eyes, "face3d_method", lambda *_: Face3d(fake_reconstructor([[0.0, 0, 9, 9]])))
     monkeypatch.setattr("eval.eyes.held_out_faces", lambda *_: faces)
+    monkeypatch.setattr("eval.eyes.BlinkingPeople", lambda *_: SimpleNamespace(faces=lambda: faces))
     arguments = ["eyes", "--data", str(tmp_path), "--json", str(tmp_path / "e.json")]
     result = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0 and "eyes by the landmarks" in result.output
-    assert json.loads((tmp_path / "e.json").read_text())["summary"]["pgn"]["faces"] == 6
+    assert result.exit_code == 0 and "eyes of" in result.output
+    assert json.loads((tmp_path / "e.json").read_text())["summary"]["photos"]["pgn"]["faces"] == 6
