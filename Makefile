@@ -35,6 +35,7 @@ results: .venv/.installed
 	$(EVAL) model --data $(DATA) --json $(RUNS)/model.json
 	$(EVAL) dlib --data $(DATA) --json $(RUNS)/dlib.json
 	$(EVAL) identity --data $(DATA) --json $(RUNS)/identity.json
+	$(EVAL) eyes --json $(RUNS)/eyes.json
 	$(EVAL) parser --json $(RUNS)/parser.json
 	for method in face3d dis; do \
 	  for layout in chairs sintel middlebury; do \

@@ -11,7 +11,7 @@ from eval.command import Device, Json, Model, Weights, face3d_method, write_run
 
 def eyes(
     data: Annotated[Path | None, typer.Option(help="Folder of photos by `python -m train.prepare photos`.")] = None,
-    people: Annotated[int, typer.Option(min=10, help="Generated people.")] = 100,
+    people: Annotated[int, typer.Option(min=10, help="Generated people.")] = 200,
     faces: Annotated[int, typer.Option(min=2, help="Most faces of a person.")] = 8,
     weights: Weights = None,
     model: Model = None,

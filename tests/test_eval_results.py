@@ -54,11 +54,17 @@ def dlib(more: int) -> dict[str, Any]:
     return {"benchmark": "dlib faces", "summary": found, "detector_alone": {**found, "without_annotation": 4}}
 
 
+def eyes() -> dict[str, Any]:
+    found = {"faces": 200, "shut": 74, "open_mm": 7.74, "shut_mm": 2.21, "true_open_mm": 7.61, "true_shut_mm": 1.98}
+    return {"benchmark": "eyes", "summary": {"generated people": {"pgn": found, "3dmm": {**found, "shut_mm": 3.36}}}}
+
+
 RUNS = {
     "a.json": ("python -m eval aflw2000 --data DATA", aflw2000()),
     "b.json": ("python -m eval flow --data DATA --layout chairs --method face3d", flow("face3d", 2.894)),
     "c.json": ("python -m eval flow --data DATA --layout chairs", flow("dis", 3.431)),
     "d.json": ("python -m eval dlib --data DATA", dlib(0)),
+    "e.json": ("python -m eval eyes", eyes()),
 }
 BLOCK = (
     HEAD + "| AFLW2000-3D, box of the truth: 68-point NME %, yaw <= 30 / 30-60 / > 60, mean of the photos "
@@ -68,6 +74,8 @@ BLOCK = (
     "| the same, mean error of pitch, yaw, roll | 3.0, 3.0, 3.0 degrees (2 photos) | |\n"
     "| dlib's example faces | 17 of 18 found, nothing else, nothing on the photo of dogs "
     "(the detector alone: 17 of 18 found, 4 more, nothing on the photo of dogs) | `python -m eval dlib --data DATA` |\n"
+    "| opening of lids in mm, of people whose eyes are open / shut "
+    "| 74 of 200 people: mesh 7.7 / 3.4, PGN 7.7 / 2.2; truth 7.6 / 2.0 | `python -m eval eyes` |\n"
     "| optical flow, FlyingChairs: mean end-point error | 4 pairs: 2.89 px; DIS 3.43 px "
     "| `python -m eval flow --data DATA --layout chairs --method face3d` (DIS: `--method dis`) |\n"
 )
@@ -95,7 +103,7 @@ def run(*arguments: str | Path) -> str:
 
 def test_table_is_written_between_the_markers(files: list[Path], readme: Path) -> None:
     told = " ".join(run(*files, "--readme", readme).split())  # lines break where the path is long
-    assert "5 rows from 4 runs" in told and "no run of: generated people" in told
+    assert "6 rows from 5 runs" in told and "no run of: generated people" in told
     written = readme.read_text(encoding="utf-8")
     assert written == f"# A\n\nbefore\n\n{BEGIN}\n{BLOCK}{END}\n\nafter | x\n"
     run(*reversed(files), "--readme", readme)
@@ -109,7 +117,7 @@ def test_table_is_shown_without_a_readme(files: list[Path]) -> None:
 def test_stored_runs_make_the_same_table(files: list[Path], readme: Path, tmp_path: Path) -> None:
     run(*files, "--store", tmp_path / "s")
     stored = sorted((tmp_path / "s").iterdir())
-    assert [file.stem for file in stored] == ["aflw2000_gt", "dlib", "flow_chairs_dis", "flow_chairs_face3d"]
+    assert [file.stem for file in stored] == ["aflw2000_gt", "dlib", "eyes", "flow_chairs_dis", "flow_chairs_face3d"]
     assert "samples" not in json.loads(stored[0].read_text())
     assert run(*stored).startswith(BLOCK)
     before = [file.read_bytes() for file in stored]

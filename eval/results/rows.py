@@ -143,6 +143,16 @@ def _protocols(run: Figures) -> str:
     return ", ".join(cells)
 
 
+def _eyes(run: Figures) -> str:
+    people = ("summary", "generated people")
+
+    def openings(points: str, prefix: str = "") -> str:
+        return " / ".join(run.text(1, *people, points, f"{prefix}{state}_mm") for state in ("open", "shut"))
+
+    counts = " of ".join(str(run.count(*people, _MESH, name)) for name in ("shut", "faces"))
+    return f"{counts} people: mesh {openings(_MESH)}, PGN {openings(_PGN)}; truth {openings(_MESH, 'true_')}"
+
+
 def _parser(run: Figures) -> str:
     names = ("skin", "nose", "brows", "upper_lip", "lower_lip", "eyes", "inner_mouth")
     classes = ", ".join(f"{name.replace('_', ' ')} {run.text(2, 'summary', f'iou_{name}')}" for name in names)
@@ -197,6 +207,7 @@ ROWS = (
     Row("the morphable model itself on that scan, identity fitted to its surface", "model", _model),
     Row("dlib's example faces", "dlib", _dlib),
     Row("identity coefficients on LFW (training data)", "identity", _identity),
+    Row("opening of lids in mm, of people whose eyes are open / shut", "eyes", _eyes),
     Row("face parser on generated people, mean IoU", "parser", _parser),
     Row("optical flow, FlyingChairs: mean end-point error", "flow_chairs_face3d", _pairs("epe_px"), "flow_chairs_dis"),
     Row(

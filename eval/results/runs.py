@@ -19,6 +19,7 @@ _NAMES = {
     "model": "model",
     "dlib faces": "dlib",
     "identity on LFW": "identity",
+    "eyes": "eyes",
     "face parser": "parser",
     "clips-shape": "clips_shape",
     "scan-protocols": "scan_protocols",
