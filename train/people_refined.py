@@ -31,6 +31,7 @@ from face3d.optical_flow import flow_of_pairs
 from face3d.pipeline import pick_device
 from face3d.reconstruct import FaceNetworks
 from face3d.refine import Refined, refine_face
+from train.folders import begun_folder
 from train.people_batches import decoded, held_track, read_samples, shards_in
 from train.people_shards import add_files
 from train.people_workers import results_of
@@ -126,16 +127,10 @@ def _start_folder(out: Path, shards: Sequence[Path], settings: Mapping[str, Any]
     """Note what the folder is made of; further shards may follow those that it was made of before."""
     header = {"format": FORMAT, "version": VERSION, "settings": dict(settings)}
     names = [f"{shard.parent.name}/{shard.name}" for shard in shards]
-    path = out / HEADER
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        before = there.pop("shards", [])
-        if there != header:
-            raise ValueError(f"{path} says {there}, expected {header}: take the same settings, or another folder")
-        if names[: len(before)] != before:
-            raise ValueError(f"{path} names {before}, got {names}: give the same folders first, or another output")
-    elif out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} holds files but no {HEADER}: give an empty folder, or one that was begun by this step")
+    path, there = out / HEADER, begun_folder(out, HEADER, header)
+    before = there.get("shards", []) if there else []
+    if names[: len(before)] != before:
+        raise ValueError(f"{path} names {before}, got {names}: give the same folders first, or another output")
     replace_files({path: json.dumps({**header, "shards": names}, indent=1).encode()})
     for part in out.glob("*.part"):
         part.unlink()

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from face3d.io import replace_files
+from train.folders import begun_folder
 from train.people_folders import FoundPeople, Source
 from train.people_tracks import OpenFinder, Track, TrackConfig
 from train.people_workers import results_of
@@ -108,15 +109,8 @@ def _journal(out: Path) -> list[dict[str, Any]]:
 def _start_folder(out: Path, config: TrackConfig) -> set[str]:
     """Bring a folder that a run left into order; returns the keys that are done."""
     header = {"format": FORMAT, "version": VERSION, "settings": asdict(config)}
-    path = out / HEADER
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        if there != header:
-            raise ValueError(f"{path} says {there}, expected {header}: take the same settings, or another folder")
-    elif out.is_dir() and any(path.suffix != ".part" for path in out.iterdir()):
-        raise ValueError(f"{out} holds files but no {HEADER}: give an empty folder, or one that was begun by this step")
-    else:
-        replace_files({path: json.dumps(header, indent=1).encode()})
+    if begun_folder(out, HEADER, header) is None:
+        replace_files({out / HEADER: json.dumps(header, indent=1).encode()})
     journal = out / JOURNAL
     if journal.exists():
         content = journal.read_bytes()
