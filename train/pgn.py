@@ -17,13 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from face3d.checkpoint import load_weights
-from face3d.losses import gaussian_nll, point_distance
+from face3d.losses import gaussian_nll, opening_difference, point_distance
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import BackboneConfig
 from face3d.networks.pgn import Pgn, PgnConfig, PositionMap
 from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.fresh import Mix, choose_batches, choose_held_out
-from train.supervision import Supervisor, landmark_uv, mean_map
+from train.supervision import OPENINGS, Supervisor, landmark_uv, mean_map
 from train.task import Batch, BatchSource
 
 EMBEDDED_MODEL = Path("face3d/assets/face3d_model.npz")
@@ -40,6 +40,7 @@ class PgnTrainConfig(TrainConfig):
     map_weight: float = 0.5
     likelihood_weight: float = 0.1
     map_shape_weight: float = 0.02  # per millimetre, of the map with its pose taken out
+    closure_weight: float = 1.0  # of the openings of eyes and mouth
     depth_weight: float = 0.5  # of depth against x and y
 
 
@@ -120,6 +121,7 @@ class PgnTask:
         ones = torch.ones(len(crops), target.landmarks_px.shape[1], device=crops.device)
         found = self.model.read(maps.position_px).transpose(1, 2)
         landmark = point_distance(found * scale, target.landmarks_px * scale, ones).mean()
+        closure = opening_difference(found * scale, target.landmarks_px * scale, OPENINGS).mean()
         texels = maps.position_px.flatten(2).transpose(1, 2) * scale
         goal = target.map_px.flatten(2).transpose(1, 2) * scale
         weight = self.supervisor.texel_weight * solid
@@ -128,8 +130,8 @@ class PgnTask:
         shape = (self._shape_distance_mm(maps, batch) * solid[:, 0]).mean()
         config = self.config
         loss = config.landmark_weight * landmark + config.map_weight * texel + config.likelihood_weight * likelihood
-        loss = loss + config.map_shape_weight * shape
-        parts = {"landmark": landmark, "texel": texel, "likelihood": likelihood}
+        loss = loss + config.map_shape_weight * shape + config.closure_weight * closure
+        parts = {"landmark": landmark, "texel": texel, "likelihood": likelihood, "closure": closure}
         return {"loss": loss, **parts, "shape_mm": shape}
 
     def _shape_distance_mm(self, maps: PositionMap, batch: Batch) -> Float[Tensor, " B"]:
@@ -155,7 +157,8 @@ class PgnTask:
         facing = batch["rotation"][:, :, 2]
         yaw = torch.rad2deg(torch.atan2(facing[:, 0], -facing[:, 2])).abs()
         bins = {"frontal": yaw <= 30, "half": (yaw > 30) & (yaw <= 60), "profile": yaw > 60}
-        figures = {"nme": error.mean(), "shape_mm": shape_mm.mean()}
+        closure = 100 * opening_difference(found, target.landmarks_px, OPENINGS) / target.size_px
+        figures = {"nme": error.mean(), "shape_mm": shape_mm.mean(), "closure": closure.mean()}
         figures = {name: float(value) for name, value in figures.items()}
         return {**figures, **{name: float(error[rows].mean()) for name, rows in bins.items()}}
 

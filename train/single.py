@@ -32,12 +32,9 @@ from train.config import Inputs, OptimiserConfig, TrainConfig
 from train.fresh import Mix, choose_batches, choose_held_out
 from train.pgn import VALIDATION_VIEWS, split_extra
 from train.single_networks import SingleNetworks, ViewEstimate, go_on, in_use, trained_pgn
-from train.supervision import Supervisor
+from train.supervision import OPENINGS, Supervisor
 from train.task import Batch, BatchSource
 from train.unguided_networks import UnguidedViewEstimate, UnguidedViews, unguided_views
-
-OPENINGS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
-"""Of the 68 landmarks: upper and lower lids, and the inner borders of the lips."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class SingleTrainConfig(TrainConfig):
     landmark_weight: float = 1.0
     shape_weight: float = 0.1  # per millimetre
     neutral_weight: float = 0.1  # per millimetre, of the shape without expression: who it is, not what they do
-    closure_weight: float = 0.05  # per millimetre, of the openings of eyes and mouth
+    closure_weight: float = 0.2  # per millimetre, of the openings of eyes and mouth
     prior_weight: float = 3e-4  # identity; expression 0.8 of it (Deng et al. 2019)
 
 

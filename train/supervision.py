@@ -18,6 +18,9 @@ from train.task import Batch
 REGION_WEIGHT = {"skin": 1.0, "neck": 0.05, "ears": 0.3, "inner_mouth": 0.3}
 FEATURE_WEIGHT = 2.0  # brows, eyes, nose, lips
 
+OPENINGS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+"""Of the 68 landmarks: upper and lower lids, and the inner borders of the lips."""
+
 
 class Targets(NamedTuple):
     """Crop pixels and depth: `map_px` (B,3,N,N), `landmarks_px` (B,68,3), and the face's size (B,) in pixels."""
