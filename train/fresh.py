@@ -22,7 +22,7 @@ from train.view_batches import HELD_OUT, LandmarkBasis, ViewBatches, collate, he
 from train.views import Turner, View, fair_share
 
 HELD_OUT_SEED = 12345
-HALF_SHUT, MOST_SHUT = 0.4, 16.0
+HALF_SHUT, MOST_SHUT = 0.4, 24.0
 ASIDE_DEG, ASIDE_GROWTH_DEG, MOST_ASIDE = 18.0, 9.0, 35.0
 
 

@@ -1,10 +1,9 @@
 """`python -m train.prepare synthetic`: people who do not exist, with exact labels: identity, expression, colour,
 light, pose.
 
-Expressions are those seen in real photos, mixed and exaggerated, and one in seven shuts its eyes, as few do in
-photos; identities, colours and lights are drawn. Hair
-covers more or less of the head (train.hair), the back of it and the collar are rings around the mesh in random colours,
-the background is cut from photos.
+Expressions are those seen in real photos, mixed and exaggerated, and one in four shuts its eyes, as few do in photos;
+identities, colours and lights are drawn. Hair covers more or less of the head (train.hair), the back of it and the
+collar are rings around the mesh in random colours, the background is cut from photos.
 """
 
 import logging
@@ -32,7 +31,7 @@ from train.views import PLAIN_BACKGROUND, SIZE, View, labels_of, plain_backgroun
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
-SHUT_SHARE, WINK_SHARE, SHUT_BY = 0.15, 0.2, (0.4, 1.05)  # of all; of those that shut, with one eye only
+SHUT_SHARE, WINK_SHARE, SHUT_BY = 0.25, 0.15, (0.4, 1.05)  # of all; of those that shut, with one eye only
 SYNTHETIC_PERSON = 1_000_000  # their numbers start here: nobody in the photos
 log = logging.getLogger(__name__)
 
