@@ -39,8 +39,8 @@ UPPER = np.array([161, 160, 159, 158, 157, 388, 387, 386, 385, 384, 80, 81, 82, 
 LOWER = np.array([163, 144, 145, 153, 154, 390, 373, 374, 380, 381, 88, 178, 87, 14, 317, 402, 318])
 EYES = (slice(0, 5), slice(5, 10))
 GAP_SIGMA_MM = 1.0
-# Between the labels' lids, in root mean square distances of the points from their middle (54 mm): of eyes that are shut
-# (by eye, nearly all of the 300 photos of the least), and the median of all.
+# Between the labels' lids, in root mean square distances of the points from their middle (54 mm): up to what eyes are
+# shut (34 photos with the least were looked at, three a person at most), and the median of all.
 SHUT, USUAL = 0.035, 0.124
 SETTLING_ROUNDS, CALM = 3, 0.25
 LEAST_SMILES, CLOSED = (0.03, 0.35), 0.7  # quantiles
