@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from eval import __main__ as commands
 from eval import cli_eyes
+from eval.command import face3d_method
 from eval.eyes import BlinkingPeople, KnownFace, held_out_faces, opening_mm, score_eyes
 from eval.method_face3d import Face3d
 from eval.protocol import Found, Prediction
@@ -105,6 +106,12 @@ def test_every_other_generated_person_has_shut_eyes() -> None:
     assert 5 <= (openings < 2.5).sum() <= 15 and (openings > 4.0).sum() >= 5
     with pytest.raises(ValueError, match="expected ARKit's names"):
         BlinkingPeople(MorphableModel.random(0))
+
+
+def test_the_embedded_weights_shut_eyes() -> None:
+    method = face3d_method(None, None, "cpu")
+    for figures in score_eyes(BlinkingPeople(method.model, 16).faces(), method)["summary"].values():
+        assert figures["auc"] > 0.9 and figures["shut_mm"] < 0.6 * figures["open_mm"]
 
 
 def test_eyes_command(tmp_path: Path, faces: list[KnownFace], monkeypatch: pytest.MonkeyPatch) -> None:
