@@ -21,10 +21,11 @@ from train import flow, flow_ablation
 from train.__main__ import run
 from train.config import Inputs, OptimiserConfig, RunOptions, change
 from train.flow import CONFIGS, FlowTask, FlowTrainConfig
-from train.flow_batches import superpixels_of
+from train.flow_batches import StereoPairs, superpixels_of
 from train.flow_data import DataConfig
 from train.flow_objective import Hidden, ObjectiveConfig, hidden, taught_loss, unlabelled_losses
 from train.flow_pairs import STEREO_PAIRS, Pairs
+from train.flow_scenes import StereoScenes
 from train.flow_stereo import stereo_constraints
 from train.flow_teachers import Teachers
 from train.flow_views import Lesson
@@ -257,6 +258,7 @@ def test_recipes_that_cannot_be(changes: list[str], weights: bool, message: str,
     [
         (DataConfig(scenes=0.0), False, "a share of any"),
         (DataConfig(videos=0.5), True, "scenes or faces alone"),
+        (DataConfig(scenes=0.0, stereo_pairs=1.0), True, "scenes or faces alone"),
         (DataConfig(videos=0.5), False, "name their folders"),
     ],
 )
@@ -264,6 +266,24 @@ def test_data_that_cannot_be(data: DataConfig, labels: bool, message: str, tmp_p
     config = replace(recipe("occlusion"), data=data, labels=labels)
     with pytest.raises(ValueError, match=message):
         FlowTask(config, Inputs(tmp_path), CPU).train_data()
+
+
+def test_stereo_pairs_are_left_and_right_of_one_moment() -> None:
+    scenes = StereoScenes((24, 32), 2)
+    four = next(scenes(5))["frames"]
+    three = next(StereoPairs(scenes, 3)(5))["frames"]
+    assert three.shape == (3, 2, 3, 24, 32)
+    torch.testing.assert_close(three, torch.stack([four[0, :2], four[0, 2:], four[1, :2]]))
+    assert not torch.equal(three[0, 0], three[0, 1])
+
+
+def test_stereo_pairs_are_one_kind_of_several(tmp_path: Path) -> None:
+    data = DataConfig(size=32, scenes=0.5, stereo_pairs=0.5)
+    batches = FlowTask(replace(recipe("occlusion"), data=data, batch_size=2), Inputs(tmp_path), CPU).train_data()(0)
+    assert {next(batches)["frames"].shape for _ in range(4)} == {(2, 2, 3, 32, 32)}
+    three = replace(recipe("occlusion"), data=data, network="small3")
+    with pytest.raises(ValueError, match="stereo_pairs are of two frames"):
+        FlowTask(three, Inputs(tmp_path), CPU).train_data()
 
 
 def test_a_student_begins_as_a_teacher_without_its_upsampler() -> None:
