@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from face3d.checkpoint import asset_path, load_weights
+from face3d.checkpoint import asset_path, load_weights, save_weights
 from face3d.detect import Detector, detector_config
 from face3d.morphable import MorphableModel
 from face3d.networks.backbone import fuse_norms
@@ -51,6 +51,25 @@ def test_faces_are_those_of_pytorch(networks, model, count):
     for name in ("position_map_px", "position_log_variance", "landmarks_px", "vertices_px", "identity", "expression"):
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), atol=1e-3, rtol=0, msg=name)
     torch.testing.assert_close(look.landmarks_px, expected_look.landmarks_px, atol=1e-3, rtol=0)
+
+
+def test_other_weights_are_read_whole(model, tmp_path):
+    """Graphs hold nothing that follows from the weights they were written with: all of these are others."""
+    state, meta = load_weights(asset_path(WEIGHTS))
+    torch.manual_seed(0)
+    others = {
+        name: value * (1 + 0.05 * torch.rand_like(value.float())).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in state.items()
+    }
+    path = tmp_path / WEIGHTS
+    save_weights(path, others, meta)
+    crops = torch.rand(2, 3, 128, 128)
+    with torch.inference_mode():
+        got, expected = OnnxFaceNetworks.load(path, model)(crops), FaceNetworks.load(path, model)(crops)
+    for name in ("position_map_px", "identity"):
+        torch.testing.assert_close(getattr(got, name), getattr(expected, name), atol=2e-3, rtol=0, msg=name)
 
 
 def test_gradients_flow_where_they_are_asked_for(networks):

@@ -96,7 +96,10 @@ def detector_part(weights: Path) -> Part:
 
 
 def export(part: Part) -> tuple[bytes, list[str]]:
-    """The graph without weights, and the weights' names in the order of the graph."""
+    """The graph without weights, and the weights' names in the order of the graph.
+
+    Nothing that follows from weights may be folded into the graph: other weights would be read with these ones' part.
+    ValueError where something is."""
     axes = {name: {axis: f"{name}_{axis}" for axis in sizes} for name, sizes in part.any_size.items()}
     module, inputs = part.module.eval(), tuple(part.inputs.values())
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
@@ -104,10 +107,13 @@ def export(part: Part) -> tuple[bytes, list[str]]:
         file = Path(folder) / "whole.onnx"
         torch.onnx.export(
             module, inputs, str(file), dynamo=False, opset_version=OPSET,
-            input_names=list(part.inputs), dynamic_axes=axes,
+            input_names=list(part.inputs), dynamic_axes=axes, do_constant_folding=False,
         )  # fmt: skip
         graph = onnx.load(file)
     weights, names = module.state_dict().keys(), []
+    held = [tensor.name for tensor in graph.graph.initializer if tensor.name not in weights]
+    if held:
+        raise ValueError(f"the graph would hold what follows from weights: {', '.join(held)}")
     for tensor in graph.graph.initializer:
         if tensor.name in weights:
             names.append(tensor.name)
