@@ -32,7 +32,7 @@ from face3d.types import ScaledOrthography
 PEOPLE, FRAMES, SIDE_PX = 8, 2, 224
 TINY_SIDE_PX = 64
 YAW_DEG = 12.0
-FACE_SHARE = 0.7  # of the picture's side, from the lowest to the highest landmark
+FACE_SHARE = 0.63  # of the picture's side, from the lowest to the highest landmark
 
 
 class Watch:
