@@ -32,7 +32,8 @@ from face3d.types import ScaledOrthography
 PEOPLE, FRAMES, SIDE_PX = 8, 2, 224
 TINY_SIDE_PX = 64
 YAW_DEG = 12.0
-FACE_SHARE = 0.63  # of the picture's side, from the lowest to the highest landmark
+CALM = 0.3  # of the coefficients: what is found in noise may be a face that leaves the picture
+FACE_SHARE = 0.7  # of the picture's side, from the lowest to the highest landmark
 
 
 class Watch:
@@ -94,7 +95,8 @@ class MultiStep:
             seen = networks.seen(crops, maps, *networks.pgn.landmarks(maps))
         identity, expression = networks.regressor(*seen)
         shared = identity.unflatten(0, (self.people, FRAMES)).mean(1).repeat_interleave(FRAMES, 0)
-        return project(networks.model.vertices(shared, expression), self.pose).unflatten(0, (self.people, FRAMES))
+        vertices_mm = networks.model.vertices(CALM * shared, CALM * expression)
+        return project(vertices_mm, self.pose).unflatten(0, (self.people, FRAMES))
 
     def _swapped(self, views: list[View]) -> SwappedPairs:
         frames, triangles = self.frames, self.triangles
