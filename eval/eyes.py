@@ -19,8 +19,10 @@ from jaxtyping import Float, Int, UInt8
 
 from eval.people import GeneratedPeople, Person
 from eval.protocol import Method, Sample
+from face3d.camera import project
 from face3d.metrics import area_under_roc, landmark_box_px
 from face3d.morphable import MorphableModel
+from face3d.types import ScaledOrthography
 
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 SHUT_MM, OPEN_MM = 2.5, 6.0
@@ -52,7 +54,6 @@ class BlinkingPeople(GeneratedPeople):
 
     def _draw_coefficients(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         identity, expression, colours = super()._draw_coefficients(rng)
-        expression = expression.clone()
         expression[:, self.lids] = float(rng.uniform(*SHUT_BY)) if rng.random() < 0.5 else 0.0
         return identity, expression, colours
 
@@ -96,9 +97,9 @@ def held_out_faces(folder: Path, model: MorphableModel, most_a_person: int = 8) 
 
 def _landmarks_px(model: MorphableModel, fits: dict[str, np.ndarray], rows: np.ndarray) -> Float[np.ndarray, "N 68 2"]:
     identity, expression = (torch.from_numpy(fits[name][rows]).float() for name in ("identity", "expression"))
-    points = model.landmarks(identity.to(model.mean.device), expression.to(model.mean.device)).cpu().numpy()
-    placed = np.einsum("nij,nlj->nli", fits["rotation"][rows], points)[..., :2]
-    return fits["scale"][rows, None, None] * placed + fits["translation_px"][rows, None]
+    points = model.landmarks(identity.to(model.mean.device), expression.to(model.mean.device)).cpu()
+    pose = ScaledOrthography(*(torch.from_numpy(fits[name][rows]) for name in ScaledOrthography._fields))
+    return project(points, pose)[..., :2].numpy()
 
 
 def _some_of_each(person: Int[np.ndarray, " N"], opening: Float[np.ndarray, " N"], most: int) -> Int[np.ndarray, " M"]:

@@ -2,8 +2,8 @@
 
 A scan comes with some landmarks in mm, NoW's seven at least. The others are those of a mean face: put on the scan by
 similarity on the seven, bent by a biharmonic spline so that those which were placed lie there (Duchon 1977), each at
-the closest point of the scan. From the seven alone brows and upper lids of the Lee Perry-Smith scan came to lie 5 to 9
-mm off where they are, so its 51 inner ones were placed (eval.scan_landmarks) and only the jaw's are bent.
+the closest point of the scan. From the seven alone brows and upper lids of the Lee Perry-Smith scan came to lie up to
+9 mm off where they are, so its 51 inner ones were placed (eval.scan_landmarks) and only the jaw's are bent.
 
 Of REALY's 17 further keypoints only 70, 71 (beside the nose) and 76, 77 (on the cheeks) count. Where REALY's scans are
 not at hand they are placed by the seven alone: midway from an eye corner to the mouth corner of its side, moved

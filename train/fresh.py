@@ -22,7 +22,7 @@ from train.view_batches import HELD_OUT, LandmarkBasis, ViewBatches, collate, he
 from train.views import Turner, View, fair_share
 
 HELD_OUT_SEED = 12345
-HALF_SHUT, MOST_SHUT = 0.4, 24.0
+SHUT_FROM, SHUT_AT, MOST_SHUT = 0.4, 0.7, 13.0
 ASIDE_DEG, ASIDE_GROWTH_DEG, MOST_ASIDE = 18.0, 9.0, 35.0
 
 
@@ -47,11 +47,12 @@ def aside_weight(yaw_deg: np.ndarray) -> np.ndarray:
 
 
 def shut_weight(model: MorphableArrays, expression: np.ndarray) -> np.ndarray:
-    """How much more often (N,) photos of people whose eyes are shut are drawn: 1 in 60 is, videos show more."""
+    """How much more often (N,) photos of people whose eyes are shut are drawn: 1 in 40 is, videos show more."""
     lids = lids_of(model)
     if not lids:
         return np.ones(len(expression))
-    return 1.0 + MOST_SHUT * ((expression[:, lids].mean(1) - HALF_SHUT) / (1 - HALF_SHUT)).clip(0, 0.5)
+    shut = ((expression[:, lids].mean(1) - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clip(0, 1)
+    return 1.0 + (MOST_SHUT - 1.0) * shut
 
 
 class Drawer:
