@@ -14,6 +14,8 @@ from benchmarks.timing import Timing, measure
 from face3d.checkpoint import asset_path
 from face3d.image import warp
 from face3d.io import read_image
+from face3d.parse import embedded_parser
+from face3d.parse_shown import shown_share
 from face3d.pipeline import Reconstructor
 from face3d.reconstruct import FaceNetworks
 from face3d.texture import extract_texture
@@ -38,6 +40,9 @@ def run(quick: bool) -> list[Timing]:
         "  networks, shape and pose": partial(_inference, model.networks, crop),
         "  the same in PyTorch": partial(_inference, reference, crop),
         "texture 512 x 512": partial(extract_texture, photo, face.vertices_px, model.model),
+        "what covers the face (before it)": partial(
+            shown_share, photo, face.landmarks_px, face.vertices_px, model.model, embedded_parser()
+        ),
         "overlay": partial(face.overlay, photo),
     }
     return [measure(name, step, seconds=0.5 if quick else 2.0) for name, step in steps.items()]

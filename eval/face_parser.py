@@ -20,11 +20,10 @@ from face3d.crops import crop_around
 from face3d.image import transform_points, warp
 from face3d.metrics import landmark_box_px
 from face3d.morphable import MorphableModel
-from face3d.parse import FaceParser
+from face3d.parse import CROP_FACTOR, FaceParser
 from face3d.parse_labels import coloured, confusion, intersection_over_union, rasterised_classes, region_classes
 from face3d.pipeline import Reconstructor
 
-CROP_FACTOR = 1.4
 _COLUMNS = 6
 
 

@@ -1,6 +1,7 @@
 """Parse face crops: how likely each pixel shows skin, brows, eyes, nose, lips, or what lies over the face."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from face3d.checkpoint import asset_path, load_weights
 from face3d.networks.backbone import fuse_norms
 from face3d.networks.parser import STRIDE, ParserConfig, ParserNetwork
+
+CROP_FACTOR = 1.4
+"""Side of a crop over the longer side of the landmarks' box: what the parser sees of a photo."""
 
 
 class FaceParser:
@@ -40,6 +44,12 @@ class FaceParser:
         if crops.shape[-1] % STRIDE:
             raise ValueError(f"crops are {crops.shape[-1]} px wide: expected a multiple of {STRIDE}.")
         return self.network.probabilities(crops.to(self.device))
+
+
+@cache
+def embedded_parser() -> FaceParser:
+    """The embedded parser on the CPU, loaded at the first call."""
+    return FaceParser()
 
 
 def parser_config(settings: Mapping[str, Any]) -> ParserConfig:

@@ -15,6 +15,8 @@ from face3d.geometry import euler_deg_from_rotation
 from face3d.image import transform_points
 from face3d.io import ImageLike, read_image, replace_files
 from face3d.morphable import MorphableModel
+from face3d.parse import embedded_parser
+from face3d.parse_shown import shown_share
 from face3d.region import FaceRegion
 from face3d.texture import Texture, extract_texture, visibility
 
@@ -104,11 +106,17 @@ class Reconstruction:
     def texture_maps(self) -> Texture | None:
         """The texture and where each texel comes from: 0 seen, 1 mirrored from the other side, 2 filled in.
 
+        What the face parser takes for background, clothes or something before the face is no part of it; hair above
+        the brows is. The neck is always filled in.
+
         None where it was not asked for (``texture=False``), or where the model has no UV coordinates.
         """
         if self.region.pixels is None or self.uv is None:
             return None
-        return extract_texture(self.region.pixels, self._vertices_in_region, self.model, TEXTURE_SIZE)
+        vertices_px = self._vertices_in_region
+        landmarks_px = transform_points(self.region.T_region_from_photo, self.landmarks_px)
+        shown = shown_share(self.region.pixels, landmarks_px, vertices_px, self.model, embedded_parser())
+        return extract_texture(self.region.pixels, vertices_px, self.model, TEXTURE_SIZE, shown)
 
     @cached_property
     def fade(self) -> Float32[np.ndarray, " V"]:

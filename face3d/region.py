@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from face3d.image import warp
 
 _MARGIN_PX = 2
+_AROUND = 0.1  # of the mesh's extent, kept around it: what lies beside a face tells what covers it
 _LARGEST_SIDE_PX = 1024  # a face that covers more of the photo is kept smaller: a texture has no use for more
 
 
@@ -22,13 +23,15 @@ class FaceRegion(NamedTuple):
 def cut_region(
     photo: UInt8[np.ndarray, "H W 3"], vertices_px: Float[np.ndarray, "V 3"], keep_pixels: bool = True
 ) -> FaceRegion:
-    """The rectangle of the photo under the vertices (photo pixels), copied, at most 1024 px a side.
+    """The rectangle of the photo under the vertices (photo pixels) and a little around, copied, at most 1024 px a side.
 
     Of a face wholly outside the photo one border pixel is kept.
     """
     limit = np.array(photo.shape[1::-1])
-    low = np.floor(vertices_px[:, :2].min(axis=0)).astype(np.int64) - _MARGIN_PX
-    high = np.ceil(vertices_px[:, :2].max(axis=0)).astype(np.int64) + _MARGIN_PX + 1
+    first, last = vertices_px[:, :2].min(axis=0), vertices_px[:, :2].max(axis=0)
+    margin = _MARGIN_PX + _AROUND * (last - first)
+    low = np.floor(first - margin).astype(np.int64)
+    high = np.ceil(last + margin).astype(np.int64) + 1
     low = np.clip(low, 0, limit - 1)
     extent = np.clip(high, low + 1, limit) - low
     factor = min(_LARGEST_SIDE_PX / float(extent.max()), 1.0)

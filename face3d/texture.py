@@ -22,6 +22,8 @@ _WINDOW = 256  # pixels of the picture in which visibility is decided, whatever 
 _TOLERANCE = 0.015  # of the mesh's size in the photo: nearer surfaces than this do not hide
 _GRAZING, _FACING = 0.15, 0.45  # cosine to the camera: from nothing is taken, to all is taken (half at 0.3)
 _RIM, _INSIDE = 1.0, 6.0  # pixels of the window from the outline: background may bleed in, certainly does not
+_SHOWN = (0.3, 0.7)  # how surely the photo shows the face: from nothing is taken, to all is taken
+_USUAL = 0.15  # of the usual light in what is filled in, at every step away from what is known
 _FILL_SIZE = 64  # the filled-in colours are smooth: this many texels a side hold them
 
 
@@ -65,6 +67,7 @@ def extract_texture(
     vertices_px: Float[np.ndarray, "V 3"],
     model: MorphableModel,
     size: int = 512,
+    shown: Float32[np.ndarray, " N"] | None = None,
 ) -> Texture:
     """The photo's colours in the model's UV image.
 
@@ -72,14 +75,19 @@ def extract_texture(
     at the outline, where a fit that is a pixel off shows the background; the mirrored texel where only that is seen
     and the UV layout is symmetric (u to 1 - u); and elsewhere, also outside the UV layout, the mean face's albedo in
     the light around it: lips, brows and eyes are there where nobody saw them. Where nothing is seen, the albedo itself.
+    ``shown`` tells how surely the photo shows the face at each vertex (`face3d.parse_shown.shown_share`): nothing is
+    taken below 0.3, all above 0.7.
 
     Raises:
-        ValueError: the model has no UV coordinates, another number of vertices, or vertices are not finite.
+        ValueError: the model has no UV coordinates, another number of vertices or of ``shown``, or vertices are not
+            finite.
     """
     layout, points = _layout(model, size), _columns(vertices_px)
     if points.shape[1] != model.vertex_count:
         raise ValueError(f"got {points.shape[1]} vertices; the model {model.meta.name!r} has {model.vertex_count}")
-    seen = _vertex_weights(points, layout.triangles, (image.shape[0], image.shape[1]))
+    if shown is not None and shown.shape != (model.vertex_count,):
+        raise ValueError(f"shown is of shape {shown.shape}; expected a value for each of {model.vertex_count} vertices")
+    seen = _vertex_weights(points, layout.triangles, (image.shape[0], image.shape[1]), shown)
     photo, weight = _sample_photo(image, points, seen, layout)
     if layout.symmetric:
         mirror, mirror_weight = cv2.flip(photo, 1), (1.0 - weight) * cv2.flip(weight, 1)
@@ -207,12 +215,17 @@ def _farthest_around(
 
 
 def _vertex_weights(
-    points: Float32[np.ndarray, "3 V"], triangles: Int32[np.ndarray, "F 3"], size_hw: tuple[int, int]
+    points: Float32[np.ndarray, "3 V"],
+    triangles: Int32[np.ndarray, "F 3"],
+    size_hw: tuple[int, int],
+    shown: Float32[np.ndarray, " V"] | None,
 ) -> Float32[np.ndarray, " V"]:
     """How much of the photo each vertex takes: 0 next to a vertex that is not seen, so that no occluder bleeds in."""
     facing = _towards_camera(points, triangles)
     _, distance = _look(points, triangles, size_hw, facing)
     weights = _ramp(facing, _GRAZING, _FACING) * _ramp(distance, _RIM, _INSIDE)
+    if shown is not None:
+        weights *= _ramp(shown, *_SHOWN)
     least = weights.copy()
     compiled(_take_least, "void(float32[::1], int32[:,::1], float32[::1])")(weights, triangles, least)
     return least
@@ -261,25 +274,29 @@ def _continuation(
     """The albedo in the light of the colours known by half or more.
 
     The light is their ratio to the albedo, carried over the whole image (push-pull: Gortler et al., The Lumigraph,
-    1996); one where nothing is known."""
+    1996), and farther away its upper quartile: hair and the rim that is known are darker than skin. One where
+    nothing is known."""
     known = np.where(known >= 0.5, known, np.float32(0.0))
     small = (min(_FILL_SIZE, len(known)),) * 2
     weighted = cv2.multiply(colours, cv2.merge([known] * 3), dtype=cv2.CV_32F)
     shown, plain, weight = (cv2.resize(v, small, interpolation=cv2.INTER_AREA) for v in (weighted, albedo, known))
-    light = _push_pull(np.asarray(shown / plain, np.float32), np.asarray(weight, np.float32), np.ones(3, np.float32))
+    weighted, weight = np.asarray(shown / plain, np.float32), np.asarray(weight, np.float32)
+    whole = weight >= 0.5
+    usual = np.percentile(weighted[whole] / weight[whole][:, None], 75, axis=0) if whole.any() else np.ones(3)
+    light = _push_pull(weighted, weight, usual.astype(np.float32))
     large = cv2.resize(light, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.multiply(albedo, large, dtype=cv2.CV_8U), np.uint8)
 
 
 def _push_pull(
-    weighted: Float32[np.ndarray, "N N 3"], weight: Float32[np.ndarray, "N N"], fallback: Float32[np.ndarray, " 3"]
+    weighted: Float32[np.ndarray, "N N 3"], weight: Float32[np.ndarray, "N N"], usual: Float32[np.ndarray, " 3"]
 ) -> Float32[np.ndarray, "N N 3"]:
-    """Colours where the weight is 1; mixed with the coarser level's where it is less."""
+    """Colours where the weight is 1; mixed with the coarser level's where it is less, and a little of the usual one."""
     if len(weight) == 1:
-        total = float(weight[0, 0])
-        return np.asarray(weighted / total if total > 1e-6 else np.broadcast_to(fallback, (1, 1, 3)), np.float32)
+        return weighted + (1.0 - weight)[..., None] * usual
     half = ((len(weight) + 1) // 2,) * 2
     coarse = [np.asarray(cv2.resize(v, half, interpolation=cv2.INTER_AREA), np.float32) for v in (weighted, weight)]
-    below = _push_pull(coarse[0], coarse[1], fallback)
+    mixed = np.float32(_USUAL) * (1.0 - coarse[1])
+    below = _push_pull(coarse[0] + mixed[..., None] * usual, coarse[1] + mixed, usual)
     below = np.asarray(cv2.resize(below, weight.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     return weighted + (1.0 - weight)[..., None] * below

@@ -86,6 +86,20 @@ def test_fill_is_the_albedo_in_the_light_around(model: MorphableModel) -> None:
     assert len(error) > 30 and np.median(error) < 6
 
 
+def test_what_covers_the_face_is_not_taken(model: MorphableModel) -> None:
+    """The photo is one colour but for a stripe down the middle; what is taken there is nothing."""
+    image, vertices = np.full((SIZE, SIZE, 3), (200, 120, 60), np.uint8), posed(model, 0.0)
+    image[:, 80:120] = (0, 255, 0)
+    plain = MorphableModel(dataclasses.replace(model.arrays(), albedo_mean=None, albedo_basis=None))
+    covered = np.abs(vertices[:, 0] - 99.5) < 24
+    texture = extract_texture(image, vertices, plain, 128, np.where(covered, 0.0, 1.0).astype(np.float32))
+    assert np.abs(texture.image.astype(int) - (200, 120, 60)).max() <= 3
+    at = np.round(model.uv.numpy() * 127).astype(int)
+    assert not texture.observed[at[covered, 1], at[covered, 0]].any() and texture.observed.mean() > 0.1
+    with pytest.raises(ValueError, match="shown"):
+        extract_texture(image, vertices, plain, 128, np.ones(7, np.float32))
+
+
 def test_nothing_seen_gives_the_mean_albedo(model: MorphableModel) -> None:
     texture = extract_texture(photo(), posed(model, 0.0, centre=5000.0), model, 64)
     assert not texture.observed.any() and (texture.source == INPAINTED).all()
