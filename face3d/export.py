@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from face3d._version import __version__
+from face3d.gltf import MorphTargets, Motion, glb_bytes
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -21,7 +22,6 @@ FORMATS = ("glb", "obj", "ply", "json", "npz")
 RECORD_FORMAT = "face3d-reconstruction-1"
 _DECIMALS, _MESH_DECIMALS = 7, 4
 _MESH_SIZE = 1000  # numbers; longer arrays are rounded more
-_METRES_PER_MM = 0.001
 
 
 def format_of(path: Path) -> str:
@@ -51,10 +51,15 @@ def build_mesh(
     return mesh
 
 
-def mesh_files(mesh: Trimesh, path: Path) -> dict[Path, bytes]:
-    """The files of a mesh by its format; the named file comes last, after what it refers to."""
-    encoders = {"glb": _glb, "obj": _obj, "ply": _ply}
-    return encoders[format_of(path)](mesh, path)
+def mesh_files(
+    mesh: Trimesh, path: Path, targets: MorphTargets | None = None, motion: Motion | None = None
+) -> dict[Path, bytes]:
+    """The files of a mesh by its format; the named file comes last, after what it refers to. Only .glb can hold morph
+    targets and motion."""
+    kind = format_of(path)
+    if kind == "glb":
+        return {path: glb_bytes(mesh, targets, motion)}
+    return _obj(mesh, path) if kind == "obj" else _ply(mesh, path)
 
 
 def json_bytes(record: dict[str, Any]) -> bytes:
@@ -74,17 +79,6 @@ def _gl_uv(uv: np.ndarray, size: int) -> np.ndarray:
     """From texel centres at u (S - 1), v down, to those of OpenGL files: (u (S - 1) + 1/2) / S, v up."""
     centred = (uv * (size - 1) + 0.5) / size
     return np.column_stack([centred[:, 0], 1 - centred[:, 1]])
-
-
-def _glb(mesh: Trimesh, path: Path) -> dict[Path, bytes]:
-    """glTF counts in metres: the millimetres stay as they are under a node that scales them."""
-    import trimesh
-
-    mesh = mesh.copy()
-    mesh.units = "m"  # of the scene
-    scene = trimesh.Scene()
-    scene.add_geometry(mesh, node_name="face", geom_name="face", transform=np.diag([*[_METRES_PER_MM] * 3, 1.0]))
-    return {path: scene.export(file_type="glb", include_normals=True)}
 
 
 def _obj(mesh: Trimesh, path: Path) -> dict[Path, bytes]:

@@ -15,6 +15,7 @@ from face3d import export, overlay
 from face3d.camera import project
 from face3d.crops import as_array
 from face3d.geometry import euler_deg_from_rotation
+from face3d.gltf import GL_FROM_CAMERA, Motion, expression_targets
 from face3d.io import replace_files
 from face3d.morphable import MorphableModel
 from face3d.pose import landmark_precision, pose_from_landmarks
@@ -23,6 +24,7 @@ from face3d.region import FaceRegion
 from face3d.smoothing import smooth_rotations, smooth_values
 from face3d.tracking import box_of
 from face3d.types import ScaledOrthography
+from face3d.video_io import USUAL_RATE_HZ
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -106,6 +108,8 @@ class FaceTrack:
     """The frame of highest confidence: the texture is its."""
     refinement: Refinement | None = None
     """What became of refining the track; None where that was not asked for."""
+    rate_hz: float | None = None
+    """Frames a second; None where the video does not tell, and `save` takes `USUAL_RATE_HZ`."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -183,6 +187,8 @@ class FaceTrack:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the mesh without expression (``.glb``, ``.obj``, ``.ply``), or all parameters (``.json``, ``.npz``).
 
+        The .glb moves as in the video: its morph targets are the model's expressions, and its animation has their
+        weights, the head's rotation, and its place in the picture (the first frame of the video is at time 0).
         docs/usage.md describes each format. Raises ValueError for another extension, OSError where nothing can be
         written.
         """
@@ -192,13 +198,26 @@ class FaceTrack:
         replace_files(
             parameter_files(path, about, [self])
             if kind in ("json", "npz")
-            else export.mesh_files(self.to_trimesh(), path)
+            else export.mesh_files(self.to_trimesh(), path, expression_targets(self.model), self._motion)
         )
 
     @cached_property
     def triangles(self) -> Int32[np.ndarray, "F 3"]:
         """Vertex indices, counter-clockwise seen from outside."""
         return self.model.triangles.cpu().numpy().astype(np.int32)
+
+    @property
+    def _motion(self) -> Motion:
+        """Towards the camera nobody knows where the face is: it stays in the plane of the picture."""
+        middle_px = (np.array(self.image_size_hw[::-1]) - 1) / 2
+        place_mm = (self.translation_px - middle_px) / self.scale[:, None]
+        translation_mm = np.column_stack([place_mm, np.zeros(len(self))]) @ GL_FROM_CAMERA
+        return Motion(
+            self.frames / (self.rate_hz or USUAL_RATE_HZ),
+            self.expression,
+            GL_FROM_CAMERA @ self.rotation,
+            translation_mm,
+        )
 
     def _vertices_mm(self, expression: Float32[np.ndarray, "1 E"]) -> Float32[np.ndarray, "V 3"]:
         device = self.model.mean.device
@@ -221,6 +240,7 @@ def build_track(
     model: MorphableModel,
     smooth: bool = True,
     refinement: Refinement | None = None,
+    rate_hz: float | None = None,
 ) -> FaceTrack:
     """One identity from all sightings, then the pose of every frame in closed form with the landmarks of that identity.
 
@@ -258,6 +278,7 @@ def build_track(
         model=model,
         portrait=portrait,
         refinement=refinement,
+        rate_hz=rate_hz,
     )
 
 

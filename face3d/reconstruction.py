@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from face3d import export, overlay
 from face3d.geometry import euler_deg_from_rotation
+from face3d.gltf import expression_targets
 from face3d.image import transform_points
 from face3d.io import ImageLike, read_image, replace_files
 from face3d.morphable import MorphableModel
@@ -131,6 +132,7 @@ class Reconstruction:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``.glb`` (metres, as glTF wants), ``.obj`` (.mtl and .png beside it), ``.ply``, ``.json`` or ``.npz``.
 
+        The .glb can be animated: its morph targets are the model's expressions (`face3d.gltf.expression_targets`).
         Missing folders are made; all files appear whole or not at all. docs/usage.md describes each format.
         Raises ValueError for another extension, OSError where nothing can be written.
         """
@@ -141,7 +143,7 @@ class Reconstruction:
         elif kind == "npz":
             files = {path: export.npz_bytes(self._record() | self._heavy_record())}
         else:
-            files = export.mesh_files(self.to_trimesh(), path)
+            files = export.mesh_files(self.to_trimesh(), path, expression_targets(self.model, self.expression))
         replace_files(files)
 
     def overlay(

@@ -211,6 +211,7 @@ class _FirstPass:
                 self._model,
                 smooth,
                 self._refinements.get(track),
+                rate_hz,
             )
             for number, track in enumerate(self._kept())
         ]

@@ -50,7 +50,7 @@ LAYERS = (
     ("networks",),
     ("reconstruct", "reconstruct_onnx", "unguided", "networks_file"),
     (
-        *("detect*", "parse*", "reconstruction", "overlay*", "export*", "pipeline", "optical_flow"),
+        *("detect*", "parse*", "reconstruction", "overlay*", "export*", "gltf", "pipeline", "optical_flow"),
         *("video", "video_io", "face_track", "keyframes", "refine"),
     ),
     ("cli*",),
