@@ -37,10 +37,10 @@ def test_what_the_network_missed_by_a_fraction_of_a_pixel_is_found(true: tuple[f
     found = refined_flow(first, second, start)
     assert found.shape == start.shape and found.dtype == np.float32
     once = error_px(found, true)
-    assert once < 0.1 < error_px(start, true)
-    for _ in range(8):  # it is made to take a few steps only: each goes on
+    assert once < 0.1 < 0.4 < error_px(start, true)
+    for _ in range(8):
         found = refined_flow(first, second, found)
-    assert error_px(found, true) < 0.6 * once
+    assert error_px(found, true) < once
 
 
 def test_right_flow_stays() -> None:
