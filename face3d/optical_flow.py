@@ -1,7 +1,7 @@
 """From two frames to the optical flow between them, both ways, and what each of them does not show of the other."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from face3d.checkpoint import asset_path, load_weights
 from face3d.flow_adjustment import Flow
+from face3d.flow_filling import filled_flow
 from face3d.flow_refinement import refined_flow
 from face3d.io import ImageLike, read_image
 from face3d.networks.flow import FlowConfig, FlowNetwork
@@ -49,7 +50,8 @@ class FlowEstimator:
         weights: a network of two or three frames that `python -m train flow` wrote; None takes the embedded one, of
             two frames.
         device: "cpu", "cuda", "cuda:1", ...; None takes CUDA where there is a device, else the CPU.
-        refine: fit the network's flow to the frames (`face3d.flow_refinement`, on the CPU); False: as the network says.
+        refine: fit the network's flow to the frames (`face3d.flow_refinement`), and where something is hidden take it
+            from what is seen nearby (`face3d.flow_filling`), both on the CPU; False: as the network says.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -97,16 +99,17 @@ class FlowEstimator:
         if previous is not None and self.network.config.frames == 3:
             images["previous"] = read_image(previous)
         _check_sizes(images)
-        if np.array_equal(images["frame1"], images["frame2"]):
-            return _no_motion(images["frame1"].shape[:2])
+        frames = images["frame1"], images["frame2"]
+        if np.array_equal(*frames):
+            return _no_motion(frames[0].shape[:2])
         with torch.inference_mode():
             both = self._both_ways(_tensors(list(images.values()), self.device))
             both_px = both.permute(0, 2, 3, 1).float().contiguous().cpu().numpy()
-            if self.refine:
-                both_px = _refined(images["frame1"], images["frame2"], both_px)
-            flows = torch.from_numpy(both_px).permute(0, 3, 1, 2)
-            occluded = occluded_by_consistency(flows, flows.flip(0)).numpy()
-        return OpticalFlow(both_px[0], both_px[1], *occluded)
+        if self.refine:
+            both_px = _for_both(refined_flow, frames, frames[::-1], both_px)
+            both_px = _for_both(filled_flow, frames, both_px, _occluded(both_px))
+        occluded = _occluded(both_px)
+        return OpticalFlow(*both_px, *occluded)
 
     def _both_ways(self, frames: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "2 2 H W"]:
         """Forward and backward flow of (first, second[, previous]).
@@ -177,12 +180,18 @@ def flow_config(values: Mapping[str, Any]) -> FlowConfig:
     return FlowConfig(**settings)
 
 
-def _refined(
-    first: UInt8[np.ndarray, "H W 3"], second: UInt8[np.ndarray, "H W 3"], both_px: Float32[np.ndarray, "2 H W 2"]
+def _for_both(
+    step: Callable[..., Float32[np.ndarray, "H W 2"]], *arguments: Iterable[np.ndarray]
 ) -> Float32[np.ndarray, "2 H W 2"]:
-    """Both directions refined, side by side: OpenCV's solver lets go of Python meanwhile."""
+    """Both directions side by side: OpenCV's solver and compiled code let go of Python meanwhile."""
     with ThreadPoolExecutor(2) as pool:
-        return np.stack(list(pool.map(refined_flow, (first, second), (second, first), both_px)))
+        return np.stack(list(pool.map(step, *arguments)))
+
+
+def _occluded(both_px: Float32[np.ndarray, "2 H W 2"]) -> Bool[np.ndarray, "2 H W"]:
+    """What the other frame does not show, of both."""
+    flows = torch.from_numpy(both_px).permute(0, 3, 1, 2)
+    return occluded_by_consistency(flows, flows.flip(0)).numpy()
 
 
 def _no_motion(size_hw: tuple[int, ...]) -> OpticalFlow:

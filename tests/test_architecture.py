@@ -28,6 +28,7 @@ LAYERS = (
         "flow_layouts",
         "flow_picture",
         "flow_refinement",
+        "flow_filling",
     ),
     (
         *(
