@@ -1,6 +1,7 @@
 """Flow where the other frame shows nothing to match: what is hidden moves as what looks like it nearby.
 
-XX
+A weighted mean over pixels that are seen, near in place and in colour, as in the non-local term of Sun, Roth & Black
+(Secrets of optical flow estimation and their principles, CVPR 2010), with weights that need no exponentials.
 """
 
 from typing import Any
