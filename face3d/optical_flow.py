@@ -13,7 +13,7 @@ from torch import Tensor
 
 from face3d.checkpoint import asset_path, load_weights
 from face3d.flow_adjustment import Flow
-from face3d.flow_filling import filled_flow
+from face3d.flow_filling import ROUNDS, filled_flow
 from face3d.flow_refinement import refined_flow
 from face3d.io import ImageLike, read_image
 from face3d.networks.flow import FlowConfig, FlowNetwork
@@ -107,7 +107,8 @@ class FlowEstimator:
             both_px = both.permute(0, 2, 3, 1).float().contiguous().cpu().numpy()
         if self.refine:
             both_px = _for_both(refined_flow, frames, frames[::-1], both_px)
-            both_px = _for_both(filled_flow, frames, both_px, _occluded(both_px))
+            for _ in range(ROUNDS):
+                both_px = _for_both(filled_flow, frames, both_px, _occluded(both_px))
         occluded = _occluded(both_px)
         return OpticalFlow(*both_px, *occluded)
 
