@@ -14,7 +14,7 @@ from face3d.compiled import compiled
 
 ROUNDS = 2  # what is hidden is better told from flow that was filled once
 MARGIN_PX = 2  # around what is hidden, where a match still sees half of what hides it
-RADIUS_PX, STEP_PX = 24, 3  # every third pixel each way is asked
+RADIUS_PX, STEP_PX = 24, 4  # every fourth pixel each way is asked
 NEAR_PX, ALIKE = 8.0, 10.0  # distance, and difference of colour in grey levels, at which the weight is a quarter
 
 _SIGNATURE = "void(float32[:,:,::1], float32[:,:,::1], boolean[:,::1], float32[:,:,::1], int64[::1], float32[::1])"

@@ -191,7 +191,7 @@ def _for_both(
 
 def _occluded(both_px: Float32[np.ndarray, "2 H W 2"]) -> Bool[np.ndarray, "2 H W"]:
     """What the other frame does not show, of both."""
-    flows = torch.from_numpy(both_px).permute(0, 3, 1, 2)
+    flows = torch.from_numpy(both_px).permute(0, 3, 1, 2).contiguous()
     return occluded_by_consistency(flows, flows.flip(0)).numpy()
 
 
