@@ -45,7 +45,7 @@ class Glb:
 
     def accessor(self, number: int) -> np.ndarray:
         about = self.tree["accessors"][number]
-        width, count = KINDS[about["type"]], {"count": about["count"]}
+        width = KINDS[about["type"]]
         values = np.zeros((about["count"], width), TYPES[about["componentType"]])
         if "bufferView" in about:
             values = self._view(about, about["componentType"], width).copy()
